@@ -90,7 +90,7 @@ class LogIn:
     async def profile(self, cluster_id: str, name: str, password: str, current: LocalAccount | None) -> Profile:
         """Return the profile of an account. If this is the restored cluster of an earlier profile, return that one."""
         own = self._directory.profile(cluster_id, name)
-        if current is not None and current.profile.account != name:
+        if current is not None and current.profile.account.lower() != name.lower():
             current = None
         former = self._directory.find(name, self._endpoints.all()) if current is None else current.profile
         if own.database.exists() or former is None or former.cluster_id in ("", cluster_id):

@@ -283,10 +283,8 @@ class Chats:
     def take_lost(self, messages: Sequence[LostMessage]) -> list[Output]:
         """Record which messages of this device the cluster does not have any more."""
         self._lost = tuple(messages)
-        out: list[Output] = []
-        for key, thread in self._threads.items():
-            out += self._edited(key, thread.set_lost(self._lost_of(key)))
-        return out
+        threads = self._threads.items()
+        return [edited for key, one in threads for edited in self._edited(key, one.set_lost(self._lost_of(key)))]
 
     def _lost_of(self, key: ConversationKey) -> list[LostMessage]:
         return [one for one in self._lost if self.conversations.key_of_lost(one) == key]

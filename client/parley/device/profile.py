@@ -99,10 +99,6 @@ class Profile:
         """Return the path of the file with outbox, inbox and identity."""
         return self.directory / DATABASE
 
-    def is_of(self, cluster_id: str, name: str) -> bool:
-        """Return true if this is the profile of that account, whose name ignores case."""
-        return self.cluster_id == cluster_id and self.account.lower() == name.lower()
-
     def make(self) -> None:
         """Make the folders if they are missing. Raises StoreError if they cannot be made."""
         _make_folders(self.directory.parent.parent, self.directory.parent, self.directory)

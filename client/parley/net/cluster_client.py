@@ -297,8 +297,6 @@ class ClusterClient:
         )
         self.saw(answer.position)
 
-    # ---- the cluster
-
     async def status(self, token: str = "") -> ClusterStatus:
         """Ask every known node about itself, all at once, and those they name besides.
 
@@ -349,8 +347,6 @@ class ClusterClient:
         seen = Position.from_wire(position)
         self._position = merge(self._position, seen)
         self._on_position(seen)
-
-    # ---- inside
 
     async def _read(self, invoke: Invoke[T]) -> T:
         return await self.call(invoke, changes=False)
