@@ -7,6 +7,7 @@ fails becomes a Refused event with the SDK's text and the text that the person t
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from parley import (
     Account,
@@ -160,9 +161,10 @@ class ClientWorker:
             await self._list_lost(client)
             async for change in changes:
                 await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
-                if change.anew:
+                if change.anew:  # the window forgets first, then it is told again what the others name
                     self._told, self._told_conversations = {}, set()
-                self._put_changes(client, change)
+                    self._put(events.Changed(Changes(change.state, anew=True)))
+                self._put_changes(client, replace(change, anew=False))
                 if change.anew or change.state.lost_sent != lost_sent:
                     lost_sent = change.state.lost_sent
                     await self._list_lost(client)
