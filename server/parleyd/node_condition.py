@@ -8,9 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from parleyd.security.certificate_checks import check_node_certificate
-from parleyd.security.certificates import CertificateError
-from parleyd.settings.table import Settings
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.storage.disk_space import DiskSpace
 
 
@@ -27,11 +25,11 @@ class NodeCondition:
 
 
 class NodeConditions:
-    """Measures the condition. The certificate is the one that this node has loaded: that of its start."""
+    """Measures the condition. `certificates` are those that this node uses, None without TLS."""
 
-    def __init__(self, settings: Settings, space: DiskSpace) -> None:
+    def __init__(self, certificates: NodeCertificates | None, space: DiskSpace) -> None:
+        self._certificates = certificates
         self._space = space
-        self._certificate_expires_at_ms = certificate_expires_at_ms(settings)
 
     def look(self) -> NodeCondition:
         """Measure now; any thread."""
@@ -42,22 +40,14 @@ class NodeConditions:
         return NodeCondition(
             disk_free_bytes=free_bytes,
             disk_reserve_bytes=self._space.reserve_bytes,
-            certificate_expires_at_ms=self._certificate_expires_at_ms,
+            certificate_expires_at_ms=self._certificate_expires_at_ms(),
             open_files=count_open_files(),
             open_files_limit=0 if soft == resource.RLIM_INFINITY else soft,
             wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
         )
 
-
-def certificate_expires_at_ms(settings: Settings) -> int:
-    """Return the first end of the node's certificate or its CA; 0 without TLS, or if the files cannot be used."""
-    if settings.insecure or settings.ca_file is None or settings.cert_file is None or settings.key_file is None:
-        return 0
-    try:
-        report = check_node_certificate(settings.ca_file, settings.cert_file, settings.key_file, settings.name)
-    except CertificateError:
-        return 0  # `parleyd start` has refused it, or the files have changed since
-    return int(report.expires_at.timestamp() * 1000)
+    def _certificate_expires_at_ms(self) -> int:
+        return 0 if self._certificates is None else int(self._certificates.expires_at.timestamp() * 1000)
 
 
 def count_open_files() -> int:

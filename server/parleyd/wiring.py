@@ -178,7 +178,7 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
-        condition=NodeConditions(settings, setup.data.space).look,
+        condition=NodeConditions(setup.certificates, setup.data.space).look,
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     health_service = health.aio.HealthServicer()

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from parleyd.node_condition import NodeConditions, certificate_expires_at_ms, count_open_files
-from parleyd.security.certificate_files import write_ca, write_node
+from parleyd.node_condition import NodeConditions, count_open_files
+from parleyd.security.certificate_files import plan_renewal, write_ca, write_node, write_renewal
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 from parleyd.storage.disk_space import DiskSpace
 
 
-def settings_with_certificate(folder: Path, days: int) -> Settings:
-    write_ca(folder)
+def certificates_in(folder: Path, *, days: int, ca_days: int = 3_650) -> NodeCertificates:
+    """What a node uses, after a start with new files."""
+    write_ca(folder, days=ca_days)
     made = write_node(folder, folder, "n1", ["localhost"], days=days)
-    return Settings(
-        name="n1", data_dir=folder, ca_file=folder / "ca.pem", cert_file=made.certificate, key_file=made.key
-    )
+    settings = Settings("n1", folder, ca_file=folder / "ca.pem", cert_file=made.certificate, key_file=made.key)
+    certificates = NodeCertificates.of(settings)
+    assert certificates is not None
+    return certificates
 
 
-def test_the_end_of_the_certificate_is_that_of_the_file_that_was_loaded(tmp_path: Path) -> None:
-    conditions = NodeConditions(settings_with_certificate(tmp_path, 20), DiskSpace(tmp_path, 5))
-    write_node(tmp_path, tmp_path, "n1", ["localhost"], days=200, force=True)
-    left = datetime.timedelta(milliseconds=conditions.look().certificate_expires_at_ms - time.time() * 1000)
-    assert datetime.timedelta(days=19) < left <= datetime.timedelta(days=20)
+def days_told(conditions: NodeConditions) -> int:
+    """How many days the certificate lasts, rounded up."""
+    left_ms = conditions.look().certificate_expires_at_ms - time.time() * 1000
+    return -int(-left_ms // 86_400_000)
+
+
+def test_the_end_of_the_certificate_is_that_of_what_the_node_uses(tmp_path: Path) -> None:
+    certificates = certificates_in(tmp_path, days=20)
+    conditions = NodeConditions(certificates, DiskSpace(tmp_path, 5))
+    assert days_told(conditions) == 20
+    write_renewal(plan_renewal(tmp_path / "n1.pem", tmp_path, days=200))
+    assert days_told(conditions) == 20, "it is not in use yet"
+    certificates.look()
+    assert days_told(conditions) == 200
 
 
 def test_a_ca_that_ends_first_counts(tmp_path: Path) -> None:
-    write_ca(tmp_path, days=10)
-    made = write_node(tmp_path, tmp_path, "n1", ["localhost"], days=200)
-    settings = Settings("n1", tmp_path, ca_file=tmp_path / "ca.pem", cert_file=made.certificate, key_file=made.key)
-    assert certificate_expires_at_ms(settings) < (time.time() + 11 * 86_400) * 1000
+    certificates = certificates_in(tmp_path, days=200, ca_days=10)
+    assert days_told(NodeConditions(certificates, DiskSpace(tmp_path, 5))) == 10
 
 
-def test_no_certificate_is_told_as_0(tmp_path: Path) -> None:
-    settings = settings_with_certificate(tmp_path, 20)
-    assert certificate_expires_at_ms(replace(settings, insecure=True)) == 0
-    assert settings.cert_file is not None
-    settings.cert_file.write_text("no certificate")
-    assert certificate_expires_at_ms(settings) == 0
+def test_a_node_without_tls_has_no_certificate(tmp_path: Path) -> None:
+    assert NodeConditions(None, DiskSpace(tmp_path, 5)).look().certificate_expires_at_ms == 0
 
 
 def test_disk_and_clock_are_measured_at_each_look(tmp_path: Path) -> None:
     free = [3, 2]
-    conditions = NodeConditions(Settings("n1", tmp_path, insecure=True), DiskSpace(tmp_path, 5, lambda _: free.pop()))
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()))
     before_ms = int(time.time() * 1000)
     first, second = conditions.look(), conditions.look()
     assert (first.disk_free_bytes, second.disk_free_bytes, first.disk_reserve_bytes) == (2, 3, 5)
@@ -59,7 +63,7 @@ def test_a_disk_that_cannot_be_measured_is_told_as_0(tmp_path: Path) -> None:
     def fail(_: Path) -> int:
         raise OSError("stale")
 
-    conditions = NodeConditions(Settings("n1", tmp_path, insecure=True), DiskSpace(tmp_path, 5, fail))
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, fail))
     assert conditions.look().disk_free_bytes == 0
 
 

@@ -149,7 +149,7 @@ def certificates(facts: Facts) -> Iterator[Finding]:
             if days < 0
             else f"The certificate of {node.name}, or its CA, expires in {days} days.",
             effect="After that day no node and no client can connect to it. Its data stays.",
-            command=f"parleyd cert node {node.name} --host HOST --ca FOLDER --out FOLDER --force",
+            command=f"parleyd cert renew {node.name}.pem --ca FOLDER    (then copy it to {node.name})",
         )
 
 

@@ -56,6 +56,8 @@ def judge(nodes: Sequence[NodeStatus], now_ms: int) -> tuple[Finding, ...]:
         findings += found or [Finding(rule.name, Severity.OK, rule.fine)]
     if skipped:
         findings.append(_not_judged(skipped, facts))
+    elif untold := [node.name for node in facts.answered if not node.version]:
+        findings.append(_not_told(untold))
     return worst_first(findings)
 
 
@@ -65,4 +67,13 @@ def _not_judged(skipped: Sequence[str], facts: Facts) -> Finding:
         text=f"Not judged: {', '.join(skipped)}.",
         effect="Nodes tell it to accounts only." if facts.answered else "No node answered.",
         command="parley login NAME    (then again: parley cluster doctor)" if facts.answered else "",
+    )
+
+
+def _not_told(names: Sequence[str]) -> Finding:
+    return note(
+        rule="session",
+        text=f"Judged only in part: {', '.join(names)}.",
+        effect="These nodes do not know this session, because they are behind or fenced.",
+        command="parley cluster doctor    (again, after ten seconds)",
     )

@@ -68,16 +68,22 @@ def look_at_directory(path: Path, *, locks: Path = _LOCKS) -> DirectoryLook:
 
 
 def holder_of(lock: Path, locks: Path = _LOCKS) -> int:
-    """Return the process that has locked a file, by the system's list of locks; 0 if none has."""
+    """Return the process that has locked a file, by the system's list of locks; 0 if none has.
+
+    Some file systems have another device number in the list than in the file's status. Then the process has to be the
+    one that wrote its number into the file.
+    """
     try:
-        status, listed = lock.stat(), locks.read_text()
+        status, listed, writer = lock.stat(), locks.read_text(), lock.read_text(errors="replace").strip()
     except OSError:
         return 0
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    device, inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}", str(status.st_ino)
     for line in listed.splitlines():
         match line.split():
-            case [_, "FLOCK", _, "WRITE", pid, file, *_] if file == device:
-                return int(pid)
+            case [_, "FLOCK", _, "WRITE", pid, file, *_]:
+                found_device, _, found_inode = file.rpartition(":")
+                if found_inode == inode and (found_device == device or pid == writer):
+                    return int(pid)
     return 0
 
 

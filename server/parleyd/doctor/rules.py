@@ -44,7 +44,7 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     look, rule = facts.certificate, "certificate"
     if look is None:
         return
-    renew = f"parleyd cert node {facts.name} --host HOST --ca FOLDER --out FOLDER --force"
+    renew = f"parleyd cert renew {facts.name}.pem --ca FOLDER    (then copy it here)"
     if look.error:
         yield critical(rule=rule, text=f"{look.error}.", effect=_NO_START, command=renew)
     days = look.days_left
@@ -57,7 +57,12 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
             command=renew,
         )
     for text in look.warnings:
-        yield warning(rule=rule, text=f"{text}.", effect="Some clients cannot connect.", command=renew)
+        yield warning(
+            rule=rule,
+            text=f"{text}.",
+            effect="Some clients cannot connect.",
+            command=f"parleyd cert node {facts.name} --host HOST --ca FOLDER --out FOLDER --force",
+        )
 
 
 def _data_directory(facts: Facts) -> Iterator[Finding]:

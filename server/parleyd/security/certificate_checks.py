@@ -108,6 +108,13 @@ def check_pems(
     return CertificateReport(expires_at, names, warnings)
 
 
+def first_end(pems: Pems, files: CertificateFiles) -> datetime.datetime:
+    """Return when the certificate or its CA ends, whichever is first, also if that is over."""
+    certificate = parse_certificates(pems.certificate, files.certificate)[0]
+    signer = _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
+    return min(certificate.not_valid_after_utc, signer.not_valid_after_utc)
+
+
 def expiry_warnings(pems: Pems, files: CertificateFiles, now: datetime.datetime) -> tuple[str, ...]:
     """Return what expires within 30 days or has expired, of what a node uses."""
     certificate = parse_certificates(pems.certificate, files.certificate)[0]

@@ -20,7 +20,7 @@ import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
-from parleyd.security.certificate_checks import CertificateFiles, Pems, check_pems, expiry_warnings
+from parleyd.security.certificate_checks import CertificateFiles, Pems, check_pems, expiry_warnings, first_end
 from parleyd.security.certificate_files import parse_certificates
 from parleyd.security.certificates import CertificateError, day, key_digest
 from parleyd.settings.table import Settings
@@ -80,6 +80,11 @@ class NodeCertificates:
     def key_digest(self) -> bytes:
         """Return the digest of this node's key, which stays while it runs."""
         return key_digest(parse_certificates(self.current.certificate, self._files.certificate)[0])
+
+    @property
+    def expires_at(self) -> datetime.datetime:
+        """Return when what this node uses ends: its certificate or its CA, whichever is first; any thread."""
+        return first_end(self.current, self._files)
 
     async def run(self, asked: asyncio.Event) -> None:
         """Look at the files every few seconds, and at once when `asked` is set."""

@@ -243,6 +243,13 @@ def test_without_a_session_a_note_names_the_rules_that_are_not_judged() -> None:
     assert {finding.severity for finding in others} == {Severity.OK}
 
 
+def test_a_node_that_does_not_know_the_session_is_named() -> None:
+    nodes = (*healthy()[:2], as_stranger(healthy())[2])
+    first, *others = judge(nodes, NOW_MS)
+    assert (first.rule, first.severity, first.text) == ("session", Severity.NOTE, "Judged only in part: n3.")
+    assert {finding.severity for finding in others} == {Severity.OK}
+
+
 def test_without_an_answer_nothing_else_is_judged() -> None:
     findings = judge(silent("n1", "n2", "n3")(healthy()), NOW_MS)
     assert [finding.rule for finding in findings] == ["answers"] * 3 + ["session"]

@@ -211,5 +211,9 @@ def test_the_holder_of_a_lock_is_that_of_the_same_file(tmp_path: Path) -> None:
         f"2: FLOCK  ADVISORY  WRITE 8 {device}:{other.stat().st_ino} 0 EOF\n"
     )
     assert (holder_of(lock, listed), holder_of(other, listed)) == (0, 8)
+    listed.write_text(f"1: FLOCK  ADVISORY  WRITE 9 00:99:{lock.stat().st_ino} 0 EOF\n")
+    assert holder_of(lock, listed) == 0, "another file system may have a file of this number"
+    lock.write_text("9\n")
+    assert holder_of(lock, listed) == 9
     assert holder_of(lock, tmp_path / "none") == 0
     assert holder_of(tmp_path / "none", listed) == 0
