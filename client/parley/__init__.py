@@ -18,12 +18,16 @@ if "GRPC_VERBOSITY" not in os.environ:
     del os.environ["GRPC_VERBOSITY"]
 
 from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
+from parley.backup_file import check_backup
 from parley.client import ParleyClient
 from parley.client_group import ClientGroup
 from parley.cluster_model import (
+    BackupInfo,
+    ClusterGeneration,
     ClusterMember,
     ClusterPing,
     ClusterStatus,
+    GenerationKind,
     ImportResult,
     ImportStatus,
     NewAccount,
@@ -35,6 +39,7 @@ from parley.connection import ConnectionManagerSettings
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import (
+    BackupError,
     BadInputError,
     InvitationNeededError,
     MessageCancelledError,
@@ -116,10 +121,13 @@ __all__ = [
     "Account",
     "AccountPresence",
     "Administration",
+    "BackupError",
+    "BackupInfo",
     "BadInputError",
     "Changes",
     "ClientGroup",
     "ClientState",
+    "ClusterGeneration",
     "ClusterMember",
     "ClusterPing",
     "ClusterStatus",
@@ -132,6 +140,7 @@ __all__ = [
     "Device",
     "Endpoint",
     "FetchResult",
+    "GenerationKind",
     "HistoryPage",
     "HistoryStart",
     "ImportResult",
@@ -196,6 +205,7 @@ __all__ = [
     "WrongPasswordError",
     "WrongServiceError",
     "check_account_name",
+    "check_backup",
     "find_account",
     "find_channel",
     "find_target",

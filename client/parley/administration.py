@@ -6,13 +6,16 @@ lost answer.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
+from parley.backup_file import Progress
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.cluster_model import ImportResult, NewAccount, Setting
+from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, NewAccount, Setting
 from parley.errors import BadInputError
+from parley.net.backup_calls import back_up, sources
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.requests import build
@@ -30,9 +33,11 @@ MAX_IMPORTED_ACCOUNTS = 128
 class Administration:
     """The requests of one signed-in account. RefusedError states why the cluster refuses one."""
 
-    def __init__(self, caller: UnaryCaller, token: str) -> None:
+    def __init__(self, caller: UnaryCaller, token: str, status: Callable[[], Awaitable[ClusterStatus]]) -> None:
         self._caller = caller
+        self._token = token
         self._metadata = bearer(token)
+        self._status = status
 
     async def add_member(self, name: str, peer_address: str) -> bool:
         """Add the node that waits at `peer_address`, as a learner. Return false if the node is a member already."""
@@ -142,6 +147,18 @@ class Administration:
             changes=False,
         )
         return tuple(map(convert.setting, answer.settings))
+
+    async def back_up(
+        self, path: str | Path, *, node: str = "", force: bool = False, progress: Progress = lambda _done, _all: None
+    ) -> BackupInfo:
+        """Write a backup of everything that the cluster keeps to a file, and check it. It has everybody's messages.
+
+        A follower makes it, or the node of that name. With `force`, an existing file is replaced. If this is cancelled
+        or fails, no file is left. Raises BackupError if the file cannot be written, RefusedError for an account that is
+        no administrator, and UnreachableError if no node makes a backup now.
+        """
+        nodes = sources(await self._status(), node)
+        return await back_up(self._caller, self._token, nodes, Path(path), force=force, progress=progress)
 
     async def set_time(self, now_ms: int) -> tuple[int, int]:
         """Set the time of the cluster to that of a majority of the nodes. Return the time before and after, in ms.

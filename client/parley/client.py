@@ -540,7 +540,7 @@ class ParleyClient:
     async def administration(self) -> Administration:
         """Return the requests of an administrator. Raises NotSignedInError without a session."""
         _, who = await self._signed_in()
-        return Administration(self._caller, who.token)
+        return Administration(self._caller, who.token, self.cluster_status)
 
     async def own_account(self) -> OwnAccount:
         """Return the requests about the own password and devices. Raises NotSignedInError without a session."""

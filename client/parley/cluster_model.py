@@ -21,6 +21,46 @@ class ClusterMember:
     max_level: int = 0
 
 
+class GenerationKind(IntEnum):
+    """How a generation of the cluster began."""
+
+    UNKNOWN = 0  # a later release of the node names it
+    RESTORED = 1
+    RECOVERED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterGeneration:
+    """A life of the cluster that a restore or a recovery began, and the last log entry of the life before it."""
+
+    generation: int
+    kind: GenerationKind
+    began_at_ms: int
+    after_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupInfo:
+    """What a backup file is. `is_current` is false if its node had no majority or lagged.
+
+    `content_bytes` is the size of the state in it, `file_bytes` that of the file.
+    """
+
+    cluster_id: str
+    node: str
+    release: str
+    generation: int
+    level: int
+    index: int
+    term: int
+    state_hash: bytes
+    made_at_ms: int
+    messages_total: int
+    content_bytes: int
+    file_bytes: int
+    is_current: bool
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """The status of one node, or `error` if it did not answer. `tls_trouble` states that TLS is the reason.
@@ -32,6 +72,8 @@ class NodeStatus:
     node sends, and why. `state_hash` is hex, of the state at `applied_index`. `clock_offset_ms` is how far the node's
     clock is ahead of this machine's, None if the node does not tell, with an error of up to half of `round_trip_ms`.
     `certificate_expires_at_ms` is the first end of its certificate or CA, 0 without TLS or if it does not tell.
+    `generation` counts the lives of the cluster before this one; `generations` has those that a restore or a recovery
+    began, from level 3 on.
     """
 
     address: str
@@ -74,6 +116,8 @@ class NodeStatus:
     open_files: int = 0
     open_files_limit: int = 0
     tls_trouble: bool = False
+    generation: int = 0
+    generations: tuple[ClusterGeneration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

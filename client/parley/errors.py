@@ -76,6 +76,10 @@ class OverloadedError(UnreachableError):
     """The nodes are overloaded, or have no room. They refused the request for now, and nothing was changed."""
 
 
+class BackupError(ParleyError):
+    """A backup file is not usable, or could not be written. The text says what became of the file."""
+
+
 class ClusterBehindError(RefusedError):
     """The cluster's data is older than what this device has seen. Older data probably replaced it."""
 

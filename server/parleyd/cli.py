@@ -7,7 +7,6 @@ Tracebacks go to the log, and only for unexpected errors.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import platform
@@ -16,25 +15,21 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 
 from parleyd.cli_admin import admin_app
+from parleyd.cli_backup import backup_app, recover, restore
 from parleyd.cli_cert import cert_app
+from parleyd.cli_common import EXIT_CODES, ConfigFile, foreseen, load, takes_settings
 from parleyd.cli_doctor import doctor
-from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
-from parleyd.formats import FormatRefusedError
-from parleyd.machine.errors import MachineDamagedError, MachineStorageError
+from parleyd.exits import ExitCode
 from parleyd.observability.logs import close_logging, configure_logging, is_read_by_people, print_error, set_log_level
 from parleyd.security.certificate_checks import check_node_certificate
-from parleyd.security.certificates import CertificateError
-from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
-from parleyd.settings.table import SETTINGS, Setting, Settings, show
-from parleyd.storage.errors import StorageError
-
-_EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in EXIT_CODE_MEANINGS.items()) + "."
+from parleyd.settings.load import LoadedSettings, SettingsError, load_settings
+from parleyd.settings.table import SETTINGS, Settings, show
 
 INSECURE_BANNER = """\
 **********************************************************************
@@ -46,65 +41,25 @@ INSECURE_BANNER = """\
 app = typer.Typer(
     name="parleyd",
     help="Run and maintain one node of a Parley cluster.",
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cert_app, name="cert")
 app.add_typer(admin_app, name="admin")
-app.command(epilog=_EXIT_CODES)(doctor)
-
-_ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help=f"Settings file (TOML); also {CONFIG_VARIABLE}.", show_default=False),
-]
+app.add_typer(backup_app, name="backup")
+app.command(epilog=EXIT_CODES)(takes_settings(restore))
+app.command(epilog=EXIT_CODES)(takes_settings(recover))
+app.command(epilog=EXIT_CODES)(doctor)
 
 
-def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for every setting; the command receives them as one mapping, `flags`."""
-
-    def with_flags(**given: Any) -> None:
-        command(flags={name: given.pop(name) for name in SETTINGS}, **given)
-
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    flags = [_flag(setting) for setting in SETTINGS.values()]
-    parameters = [parameter for parameter in own if parameter.name != "flags"] + flags
-    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_flags.__name__ = command.__name__
-    with_flags.__doc__ = command.__doc__
-    return with_flags
-
-
-def _flag(setting: Setting) -> inspect.Parameter:
-    declared = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}" if setting.is_switch else setting.flag
-    kind: Any = bool | None if setting.is_switch else list[str] | None if setting.is_repeatable else str | None
-    option = typer.Option(
-        declared,
-        help=f"{setting.help} {_default_text(setting)}",
-        metavar=None if setting.is_switch else "NAME=HOST:PORT" if setting.is_repeatable else "VALUE",
-        rich_help_panel=setting.group,
-        show_default=False,
-    )
-    return inspect.Parameter(
-        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
-    )
-
-
-def _default_text(setting: Setting) -> str:
-    if setting.required:
-        return "Required."
-    if setting.default in (None, "") or setting.is_repeatable:
-        return ""
-    return f"Default: {setting.kind.to_toml(setting.default)}."
-
-
-@app.command(epilog=_EXIT_CODES)
-@_takes_settings
-def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
+@app.command(epilog=EXIT_CODES)
+@takes_settings
+def start(flags: dict[str, object], config: ConfigFile = None) -> None:
     """Run this node until SIGTERM or Ctrl-C. Flags override environment variables, which override the settings file."""
     os.umask(0o077)  # whatever this process makes holds messages or password hashes
-    loaded = _load(flags, config)
+    loaded = load(flags, config)
     settings = loaded.settings
     configure_logging(settings.log_level, settings.log_format, node=settings.name)
     log = structlog.get_logger("parleyd.cli")
@@ -124,15 +79,15 @@ def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
         close_logging()
 
 
-@app.command(name="config", epilog=_EXIT_CODES)
-@_takes_settings
+@app.command(name="config", epilog=EXIT_CODES)
+@takes_settings
 def show_config(
     flags: dict[str, object],
-    config: _ConfigFile = None,
+    config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: settings, origins, warnings.")] = False,
 ) -> None:
     """Print the settings that `start` would use and their sources. The text is itself a settings file."""
-    loaded = _load(flags, config)
+    loaded = load(flags, config)
     if as_json:
         typer.echo(json.dumps(_as_json(loaded), indent=2, ensure_ascii=False))
         return
@@ -150,14 +105,6 @@ def version() -> None:
     except metadata.PackageNotFoundError:
         number = "(run from a source tree that is not installed)"
     typer.echo(f"parleyd {number}, Python {platform.python_version()}, {platform.system()}")
-
-
-def _load(flags: dict[str, object], config: Path | None) -> LoadedSettings:
-    try:
-        return load_settings(flags, os.environ, config)
-    except SettingsError as error:
-        typer.echo(f"parleyd: {error}\n\nNothing was started. All settings: parleyd start --help", err=True)
-        raise typer.Exit(ExitCode.USAGE) from None
 
 
 def _as_json(loaded: LoadedSettings) -> dict[str, object]:
@@ -226,34 +173,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
-    foreseen = _foreseen(error)
-    if foreseen is None:
+    found = foreseen(error)
+    if found is None:
         log.error("unhandled_error", exc_info=error)
         print_error(
             f"parleyd: stopped by an unexpected error: {type(error).__name__}: {error}\n"
             "Acknowledged messages are safe on a majority of disks. The log has the details; please report them."
         )
         raise typer.Exit(ExitCode.FAILED)
-    code, text = foreseen
+    code, text = found
     if not is_read_by_people():  # a program that reads the log gets a record, and a person the text alone
         log.error("node_stopped", exit_code=int(code), reason=text)
     print_error(f"parleyd: {text}")
     raise typer.Exit(code)
-
-
-def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
-    """Find what stopped the node, also inside the groups that task groups raise."""
-    if isinstance(error, FatalError):
-        return error.exit_code, str(error)
-    if isinstance(error, CertificateError):
-        return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
-    if isinstance(error, FormatRefusedError):
-        return ExitCode.RELEASE, str(error)
-    if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
-        return ExitCode.STORAGE, str(error)
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_foreseen, error.exceptions)), None)
-    return None
 
 
 def main() -> None:

@@ -294,6 +294,7 @@ class Node:
             "connections": parts.connections.run(),
             "become voter": self._become_voter(parts.runner, parts.vouching),
             "administrator claims": parts.claims.run(),
+            "backups": parts.backup_schedule.run(),
             **parts.trust.work(),
         }
 

@@ -71,6 +71,11 @@ class StateTrust:
         return self.guard.fence is not None or bool(self._lost_entries)
 
     @property
+    def is_sound(self) -> bool:
+        """Return whether this node's state is one to keep: it is trusted, and the node is a member."""
+        return not self.is_fenced and not self._replica.retired
+
+    @property
     def text(self) -> str:
         """Return the text for operators; empty while nothing is wrong."""
         return self._lost_entries or self.guard.text

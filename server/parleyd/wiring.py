@@ -31,6 +31,8 @@ from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
 from parleyd.api.receipts import MessageReceipts
+from parleyd.backup.making import Backups
+from parleyd.backup.schedule import BackupSchedule
 from parleyd.budgets import StreamBudgets
 from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
 from parleyd.connections import BusyPeers, ConnectionWatch
@@ -42,7 +44,7 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
 from parleyd.group.leader_watch import SilenceBounds
-from parleyd.group.opening import open_files, recover
+from parleyd.group.opening import log_generation, open_files, recover
 from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
@@ -71,9 +73,7 @@ from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
-from parleyd.security.tls import (
-    client_server_credentials,
-)
+from parleyd.security.tls import client_server_credentials
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import SERVICE_NAMES
 from parleyd.storage.data_directory import DataDirectory
@@ -128,6 +128,7 @@ class Components:
     health: health.aio.HealthServicer
     client_server: grpc.aio.Server
     connections: ConnectionWatch
+    backup_schedule: BackupSchedule
     figures: NodeFigures
 
 
@@ -181,9 +182,11 @@ def build(setup: NodeSetup) -> Components:
         condition=NodeConditions(setup.certificates, setup.data.space).look,
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
+    authenticator = Authenticator(runner)
+    backups = Backups(setup.data, identity, authenticator.is_current)
     health_service = health.aio.HealthServicer()
     budgets, service = stream_budgets(settings), ServiceFigures()
-    admission = AdmissionInterceptor(Authenticator(view.replica), call_limits(settings), busy, service)
+    admission = AdmissionInterceptor(authenticator, call_limits(settings), busy, service)
     observer.follow(runner, addresses, trust)
     return Components(
         hub=hub,
@@ -218,6 +221,7 @@ def build(setup: NodeSetup) -> Components:
             router,
             change_router,
             view,
+            authenticator,
             clients,
             passwords,
             log_ins,
@@ -226,8 +230,12 @@ def build(setup: NodeSetup) -> Components:
             trust,
             admission,
             budgets,
+            backups,
         ),
         connections=connection_watch(settings, busy),
+        backup_schedule=BackupSchedule(
+            backups, settings.backup_folder, settings.backup_interval_s, settings.backup_keep, lambda: trust.is_sound
+        ),
         figures=NodeFigures(
             settings=settings,
             parts=parts,
@@ -260,6 +268,7 @@ def _open_group(
     settings = setup.settings
     log, machine = open_files(setup.data)
     recovered = recover(log, machine)
+    log_generation(setup.data)
     files = GroupFiles(log, machine, StateReaders(setup.data.state_db), snapshot_store)
     group = Group(
         Raft(_raft_config(setup), recovered.initial_state()),
@@ -316,6 +325,7 @@ def _make_client_server(
     router: CommandRouter,
     change_router: MembershipChangeRouter,
     view: ClusterView,
+    authenticator: Authenticator,
     clients: ConnectedClients,
     passwords: PasswordHasher,
     log_ins: LogInGuard,
@@ -324,10 +334,10 @@ def _make_client_server(
     trust: StateTrust,
     admission: AdmissionInterceptor,
     budgets: StreamBudgets,
+    backups: Backups,
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
-    authenticator = Authenticator(view.replica)
     commands = Commands(router, lambda: view.replica.machine.level, log_commands=settings.log_commands)
     fence = FenceInterceptor(lambda: trust.is_fenced)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
@@ -364,6 +374,7 @@ def _make_client_server(
             partial(_handshake, setup),
             trust.rebuild_member,
             passwords,
+            backups,
             setup.operator_token,
         ),
         server,

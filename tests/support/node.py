@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -32,6 +32,7 @@ from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
 from parleyd.api.receipts import MessageReceipts
 from parleyd.api.stream_opener import StreamOpener
+from parleyd.backup.making import Backups
 from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
@@ -242,6 +243,7 @@ class InProcessNode:
                 _handshake_of(self.cluster),
                 _no_rebuild,
                 self.cluster.passwords,
+                Backups(self.cluster.data, self.view.identity, authenticator.is_current),
             ),
             server,
         )
@@ -597,6 +599,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._answers(name, handler.unary_stream),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
         return grpc.stream_stream_rpc_method_handler(
             self._stream(name, handler.stream_stream),
             request_deserializer=handler.request_deserializer,
@@ -617,6 +625,17 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 node.faults.lose_answers -= 1
                 await context.abort(grpc.StatusCode.INTERNAL, "the answer was lost")
             return answer
+
+        return call
+
+    def _answers(self, name: str, method: Any) -> Any:
+        node = self._node
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            await node.enter(name)
+            async with aclosing(method(request, context)) as answers:
+                async for answer in answers:
+                    yield answer
 
         return call
 

@@ -33,11 +33,14 @@ from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MemberRow
 from parleyd.raft.types import Index
 from parleyd.security import passwords
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.disk_space import DiskSpace
 
 PASSWORD: Final = "correct horse"
 SUPPORT_DEVICE: Final = b"test-support"  # begins the device ids of `store`, which no client has
 BCRYPT_COST: Final = 4
 WEEK_MS: Final = 7 * 24 * 3600 * 1000
+NO_LOCK: Final = -1
 
 _hashes: dict[str, bytes] = {}
 
@@ -101,6 +104,9 @@ class InProcessState:
     def __init__(self, members: Sequence[MemberRow]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="parley-test-"))
         self._path = self._folder / "state.sqlite"
+        (self._folder / "snapshots").mkdir()
+        self.data = DataDirectory(self._folder, NO_LOCK, DiskSpace(self._folder, 0))
+        """For copies of the state. Nobody else uses the folder."""
         self.machine = StateMachine.create(self._path, members, b"membership")
         self.readers = StateReaders(self._path)
         self.resent_differently: list[int] = []

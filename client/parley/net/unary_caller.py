@@ -168,6 +168,15 @@ class UnaryCaller:
         name = names.get(besides)
         return name, [e for e in self._known_endpoints.all() if e != besides and (not name or names.get(e) != name)]
 
+    def channel(self, endpoint: Endpoint) -> grpc.aio.Channel:
+        """Return the channel to one node, for a call without failover."""
+        return self._pool.get(endpoint)
+
+    def error_of(self, error: grpc.aio.AioRpcError, endpoint: Endpoint) -> ParleyError:
+        """Return the error of a call without failover that changes nothing."""
+        where = self._known_endpoints.name_of(endpoint)
+        return from_grpc(error, where=where, insecure=self._pool.security.insecure, changes=False)
+
     async def _once(
         self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float, *, changes: bool
     ) -> T:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from parley.terminal import account_import, cluster_admin, commands, doctor
+from parley.terminal import account_import, backup_commands, cluster_admin, commands, doctor, replace_command
 from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
@@ -87,6 +87,16 @@ async def remove(
 ) -> None:
     """Remove a node, dead or alive. It comes back with an empty directory, and only by `add` or `invite-node`."""
     await cluster_admin.remove(options, name, force=force)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def replace(options: ConnectionOptions, name: _MemberName) -> None:
+    """Replace a lost node by a new one of its name: remove it, print a join token, wait until the new one is a voter.
+
+    It removes nothing while the node answers, or while too few others do. Interrupt and repeat it at any time.
+    """
+    await replace_command.replace(options, name)
 
 
 @cluster_app.command(epilog=EPILOG)
@@ -195,6 +205,24 @@ async def settings(
 ) -> None:
     """List the settings that are equal on all nodes, or change one. Only an administrator can change one."""
     await cluster_admin.settings(options, change, as_json=as_json)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def backup(
+    options: ConnectionOptions,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Write the backup here.", show_default=False)],
+    node: Annotated[
+        str, typer.Option("--node", metavar="NAME", help="Let this node make it. Default: a follower.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a backup of the whole cluster to a file, and check it. The file has the messages of all accounts.
+
+    `parley backup verify` and `parleyd backup verify` check it again; `parleyd restore` makes a new cluster of it.
+    """
+    await backup_commands.back_up(options, file, node=node, force=force, as_json=as_json)
 
 
 @cluster_app.command("set-time", epilog=EPILOG)

@@ -1,6 +1,7 @@
 """The status of the cluster for a terminal: a table of the nodes, level, divergences, full disks, a verdict."""
 
-from parley import ClusterMember, ClusterPing, ClusterStatus, NodeStatus
+from parley import ClusterMember, ClusterPing, ClusterStatus, GenerationKind, NodeStatus
+from parley.terminal import text
 
 COLUMNS = ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "LEVELS", "SERVING")
 
@@ -18,7 +19,8 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
     hints = [SIGN_IN] if any(node.name and not node.version for node in status.nodes) else []
     troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status), *clock_lines(status)]
-    return [*lines, "", *level_lines(status), *troubles, *hints, *elsewhere_lines(status), verdict(status)]
+    said = [*level_lines(status), *generation_lines(status), *troubles, *hints, *elsewhere_lines(status)]
+    return [*lines, "", *said, verdict(status)]
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
@@ -69,6 +71,19 @@ def level_lines(status: ClusterStatus) -> list[str]:
         f"The level of the cluster is {level}.",
         *(f"{node.name} is still at level {node.level}." for node in behind),
     ]
+
+
+def generation_lines(status: ClusterStatus) -> list[str]:
+    """Return a sentence about a restore or a recovery, if there was one."""
+    newest = max(status.nodes, key=lambda node: node.generation, default=None)
+    if newest is None or not newest.generation:
+        return []
+    said = f"This is generation {newest.generation} of the cluster"
+    for one in newest.generations[-1:]:
+        how = "restored from a backup" if one.kind is GenerationKind.RESTORED else "recovered from one node"
+        when = text.time_text(one.began_at_ms)
+        return [f"{said}, {how} on {when}. Nothing of the generation before after entry {one.after_index} is in it."]
+    return [f"{said}: it was restored or recovered."]
 
 
 def divergence_lines(status: ClusterStatus) -> list[str]:

@@ -5,7 +5,16 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
 
-from parley.cluster_model import ClusterMember, ImportResult, ImportStatus, NodeStatus, Setting
+from parley.cluster_model import (
+    BackupInfo,
+    ClusterGeneration,
+    ClusterMember,
+    GenerationKind,
+    ImportResult,
+    ImportStatus,
+    NodeStatus,
+    Setting,
+)
 from parley.model import (
     Account,
     Conversation,
@@ -224,7 +233,32 @@ def node_status(
         disk_reserve_bytes=wire.disk_reserve_bytes,
         open_files=wire.open_files,
         open_files_limit=wire.open_files_limit,
+        generation=wire.generation,
+        generations=tuple(map(_cluster_generation, wire.generations)),
     )
+
+
+def backup_info(wire: admin_pb2.BackupHeader, file_bytes: int) -> BackupInfo:
+    """Return what a backup file of that size is."""
+    return BackupInfo(
+        cluster_id=wire.cluster_id,
+        node=wire.node_name,
+        release=wire.release,
+        generation=wire.generation,
+        level=wire.level,
+        index=wire.index,
+        term=wire.term,
+        state_hash=wire.state_hash,
+        made_at_ms=wire.made_at_ms,
+        messages_total=wire.messages_total,
+        content_bytes=wire.content_bytes,
+        file_bytes=file_bytes,
+        is_current=wire.is_current,
+    )
+
+
+def _cluster_generation(wire: admin_pb2.ClusterGeneration) -> ClusterGeneration:
+    return ClusterGeneration(wire.generation, _known(GenerationKind, wire.kind), wire.began_at_ms, wire.after_index)
 
 
 def _cluster_member(wire: admin_pb2.MemberStatus) -> ClusterMember:

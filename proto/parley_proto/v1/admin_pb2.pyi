@@ -42,6 +42,129 @@ IMPORT_STATUS_EXISTS: ImportStatus.ValueType  # 2
 IMPORT_STATUS_REFUSED: ImportStatus.ValueType  # 3
 """the name, the display name or the hash breaks its rules"""
 
+class _GenerationKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GenerationKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_GenerationKind.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    GENERATION_KIND_UNSPECIFIED: _GenerationKind.ValueType  # 0
+    GENERATION_KIND_RESTORED: _GenerationKind.ValueType  # 1
+    """from a backup: what was sent after it may be missing"""
+    GENERATION_KIND_RECOVERED: _GenerationKind.ValueType  # 2
+    """from one node, after a majority was lost: what only the others had is missing"""
+
+class GenerationKind(_GenerationKind, metaclass=_GenerationKindEnumTypeWrapper): ...
+
+GENERATION_KIND_UNSPECIFIED: GenerationKind.ValueType  # 0
+GENERATION_KIND_RESTORED: GenerationKind.ValueType  # 1
+"""from a backup: what was sent after it may be missing"""
+GENERATION_KIND_RECOVERED: GenerationKind.ValueType  # 2
+"""from one node, after a majority was lost: what only the others had is missing"""
+
+@typing.final
+class BackupRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class BackupChunk(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    CONTENT_BYTES_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """empty while the copy is made, so that the reader hears from the node"""
+    content_bytes: builtins.int
+    """how much of the header's content_bytes is in the chunks up to this one"""
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+        content_bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["content_bytes", b"content_bytes", "data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class BackupHeader(message.Message):
+    """The header in a backup file, which docs/PROTOCOL.md describes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: builtins.int
+    CLUSTER_ID_FIELD_NUMBER: builtins.int
+    NODE_NAME_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    LEVEL_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    TERM_FIELD_NUMBER: builtins.int
+    STATE_HASH_FIELD_NUMBER: builtins.int
+    MADE_AT_MS_FIELD_NUMBER: builtins.int
+    MESSAGES_TOTAL_FIELD_NUMBER: builtins.int
+    CONTENT_BYTES_FIELD_NUMBER: builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: builtins.int
+    IS_CURRENT_FIELD_NUMBER: builtins.int
+    release: builtins.str
+    """which wrote the file"""
+    cluster_id: builtins.str
+    """hex"""
+    node_name: builtins.str
+    """the node that made it"""
+    generation: builtins.int
+    level: builtins.int
+    """of the replicated state"""
+    index: builtins.int
+    """the last entry of the log that is in it"""
+    term: builtins.int
+    """of that entry"""
+    state_hash: builtins.bytes
+    """rolling hash of the replicated state at `index`"""
+    made_at_ms: builtins.int
+    """by the node's clock, Unix time"""
+    messages_total: builtins.int
+    """messages stored, over the cluster's life"""
+    content_bytes: builtins.int
+    """size and SHA-256 of the state, before it is compressed"""
+    content_sha256: builtins.bytes
+    is_current: builtins.bool
+    """A majority confirmed that everything acknowledged before the backup began is in it. False: the node had no majority,
+    or lagged.
+    """
+    def __init__(
+        self,
+        *,
+        release: builtins.str = ...,
+        cluster_id: builtins.str = ...,
+        node_name: builtins.str = ...,
+        generation: builtins.int = ...,
+        level: builtins.int = ...,
+        index: builtins.int = ...,
+        term: builtins.int = ...,
+        state_hash: builtins.bytes = ...,
+        made_at_ms: builtins.int = ...,
+        messages_total: builtins.int = ...,
+        content_bytes: builtins.int = ...,
+        content_sha256: builtins.bytes = ...,
+        is_current: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "content_bytes", b"content_bytes", "content_sha256", b"content_sha256", "generation", b"generation", "index", b"index", "is_current", b"is_current", "level", b"level", "made_at_ms", b"made_at_ms", "messages_total", b"messages_total", "node_name", b"node_name", "release", b"release", "state_hash", b"state_hash", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
 @typing.final
 class InviteNodeRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
@@ -661,6 +784,8 @@ class GetStatusResponse(message.Message):
     CLUSTER_TIME_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    GENERATIONS_FIELD_NUMBER: builtins.int
     WALL_CLOCK_MS_FIELD_NUMBER: builtins.int
     CERTIFICATE_EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
     DISK_FREE_BYTES_FIELD_NUMBER: builtins.int
@@ -714,6 +839,8 @@ class GetStatusResponse(message.Message):
     """what this node does not do because its disk is nearly full; empty with room"""
     refused: builtins.str
     """what the cluster does not accept because of its disks; empty elsewhere than at the leader"""
+    generation: builtins.int
+    """lives of the cluster before this one"""
     wall_clock_ms: builtins.int
     """this node's own clock when it answered, Unix time"""
     certificate_expires_at_ms: builtins.int
@@ -727,6 +854,10 @@ class GetStatusResponse(message.Message):
     """0 for none"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
+    @builtins.property
+    def generations(self) -> containers.RepeatedCompositeFieldContainer[ClusterGeneration]:
+        """those that a restore or a recovery began, from level 3 on; oldest first"""
+
     def __init__(
         self,
         *,
@@ -760,6 +891,8 @@ class GetStatusResponse(message.Message):
         cluster_time_ms: builtins.int = ...,
         disk: builtins.str = ...,
         refused: builtins.str = ...,
+        generation: builtins.int = ...,
+        generations: abc.Iterable[ClusterGeneration] | None = ...,
         wall_clock_ms: builtins.int = ...,
         certificate_expires_at_ms: builtins.int = ...,
         disk_free_bytes: builtins.int = ...,
@@ -769,7 +902,35 @@ class GetStatusResponse(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClusterGeneration(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    BEGAN_AT_MS_FIELD_NUMBER: builtins.int
+    AFTER_INDEX_FIELD_NUMBER: builtins.int
+    generation: builtins.int
+    kind: GenerationKind.ValueType
+    began_at_ms: builtins.int
+    """by the clock of the node that began it, Unix time"""
+    after_index: builtins.int
+    """the last entry of the log of the life before that is in it"""
+    def __init__(
+        self,
+        *,
+        generation: builtins.int = ...,
+        kind: GenerationKind.ValueType = ...,
+        began_at_ms: builtins.int = ...,
+        after_index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_index", b"after_index", "began_at_ms", b"began_at_ms", "generation", b"generation", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

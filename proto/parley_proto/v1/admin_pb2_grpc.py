@@ -109,6 +109,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/parley.v1.Admin/Backup',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.BackupChunk.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -224,6 +229,15 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
+        chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
+        has no room for the copy. It may be repeated: each call makes a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -301,6 +315,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListSettings,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.BackupRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.BackupChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -708,6 +727,33 @@ class Admin:
             '/parley.v1.Admin/ListSettings',
             parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.v1.Admin/Backup',
+            parley__proto_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.BackupChunk.FromString,
             options,
             channel_credentials,
             insecure,

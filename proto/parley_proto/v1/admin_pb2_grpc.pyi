@@ -69,6 +69,11 @@ class AdminStub:
     """
     ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
     """Every setting of the cluster. Any account that is signed in may ask."""
+    Backup: _grpc.UnaryStreamMultiCallable[_admin_pb2.BackupRequest, _admin_pb2.BackupChunk]
+    """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
+    chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
+    has no room for the copy. It may be repeated: each call makes a new one.
+    """
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -111,6 +116,11 @@ class AdminAsyncStub(AdminStub):
     """
     ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
     """Every setting of the cluster. Any account that is signed in may ask."""
+    Backup: _aio.UnaryStreamMultiCallable[_admin_pb2.BackupRequest, _admin_pb2.BackupChunk]  # type: ignore[assignment]
+    """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
+    chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
+    has no room for the copy. It may be repeated: each call makes a new one.
+    """
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -240,5 +250,16 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListSettingsResponse, _abc.Awaitable[_admin_pb2.ListSettingsResponse]]:
         """Every setting of the cluster. Any account that is signed in may ask."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _admin_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.BackupChunk], _abc.AsyncIterator[_admin_pb2.BackupChunk]]:
+        """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
+        chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
+        has no room for the copy. It may be repeated: each call makes a new one.
+        """
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Protocol
 
@@ -52,6 +53,13 @@ class ChangeRouter(Protocol):
         """Make `change`; never raises."""
 
 
+class BackupSource(Protocol):
+    """Makes backups of this node's state."""
+
+    def stream(self) -> AsyncGenerator[pb.BackupChunk]:
+        """Make one and return its file in order; raises BackupBusyError and CopyFailedError."""
+
+
 class AdminService(AdminServicer):
     """Reports about this node, and changes the cluster for administrators."""
 
@@ -64,6 +72,7 @@ class AdminService(AdminServicer):
         handshake: HandshakeCall,
         rebuild: RebuildCall,
         passwords: PasswordHasher,
+        backups: BackupSource,
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
@@ -74,6 +83,7 @@ class AdminService(AdminServicer):
         self._handshake = handshake
         self._rebuild = rebuild
         self._passwords = passwords
+        self._backups = backups
         self._operator_token = operator_token
         self._started = time.monotonic()
 
@@ -310,6 +320,15 @@ class AdminService(AdminServicer):
         """Return every setting of the cluster's level, by name."""
         await self._authenticator.session_at(context, request.seen)
         return await self._view.replica.readers.run(all_settings)
+
+    async def Backup(  # noqa: N802
+        self, request: pb.BackupRequest, context: Context
+    ) -> AsyncGenerator[pb.BackupChunk]:
+        """Stream a backup. The admission of calls ends the stream if its reader reads nothing."""
+        await self._authenticator.session_that_may(context, Action.BACK_UP)
+        async with aclosing(self._backups.stream()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -119,6 +119,7 @@ ACCESS = {
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
     "/parley.v1.Admin/ImportAccounts": Access.SESSION,
+    "/parley.v1.Admin/Backup": Access.SESSION,
 }
 """Every method of the client address. One that is missing here needs a session."""
 
@@ -325,8 +326,9 @@ async def _answer(method: str, answers: Any, place: HeldPlace, context: Context)
 async def _write_all(answers: Any, context: Context) -> None:
     """Write what a handler of streams gives, or let it write by itself."""
     if hasattr(answers, "__aiter__"):
-        async for answer in answers:
-            await write(context, answer, ANSWER_PATIENCE, nobody_waits)
+        async with aclosing(answers):  # at once, because it may hold files
+            async for answer in answers:
+                await write(context, answer, ANSWER_PATIENCE, nobody_waits)
     else:
         await answers
 

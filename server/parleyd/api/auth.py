@@ -17,7 +17,7 @@ from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import explain
 from parleyd.delivery.position import AheadOfClusterError, BehindError, position, wanted_index
 from parleyd.group.command_router import LEADER_WAIT_S
-from parleyd.group.errors import UnavailableError
+from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import ALLOWED, Action, Role, is_allowed
 from parleyd.machine.features.sessions import SessionRecord, with_account
@@ -122,6 +122,14 @@ class Authenticator:
         deadline = asyncio.get_running_loop().time() + STATE_WAIT_S
         newest = await self._newest(deadline)
         await self._wait_applied(newest, deadline, "it has not applied everything that a majority has")
+
+    async def is_current(self) -> bool:
+        """Wait like read_barrier(). Return false without a majority, or if this node lags."""
+        try:
+            await self.read_barrier()
+        except (BehindError, OverloadedError, UnavailableError):
+            return False
+        return True
 
     async def _newest(self, deadline: float) -> int:
         try:

@@ -10,9 +10,10 @@ from importlib.metadata import version
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.api.cluster_view import ClusterView
 from parleyd.delivery.position import position_of
-from parleyd.machine.features import settings
+from parleyd.machine.features import generations, settings
+from parleyd.machine.features.generations import GenerationRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
-from parleyd.machine.reader import StateReader
+from parleyd.machine.reader import StateReader, Summary
 from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
@@ -36,7 +37,7 @@ def public_status(view: ClusterView) -> pb.GetStatusResponse:
 async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusResponse:
     """Return what an administrator or the operator of this node may know."""
     status = view.replica.raft.status()
-    summary = await view.replica.readers.run(lambda reader: reader.summary())
+    summary, lives = await view.replica.readers.run(_summary)
     condition = await asyncio.to_thread(view.condition)
     answer = public_status(view)
     answer.ClearField("members")
@@ -66,6 +67,8 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
             snapshots=view.snapshots(),
             clock=view.clock(),
             cluster_time_ms=view.replica.cluster_now_ms,
+            generation=summary.generation,
+            generations=lives,
             wall_clock_ms=condition.wall_clock_ms,
             certificate_expires_at_ms=condition.certificate_expires_at_ms,
             disk_free_bytes=condition.disk_free_bytes,
@@ -75,6 +78,20 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
         )
     )
     return answer
+
+
+def _summary(reader: StateReader) -> tuple[Summary, list[pb.ClusterGeneration]]:
+    with reader.consistent():
+        return reader.summary(), [_generation(row) for row in generations.all_of(reader)]
+
+
+def _generation(row: GenerationRow) -> pb.ClusterGeneration:
+    return pb.ClusterGeneration(
+        generation=row.generation,
+        kind=row.kind,  # type: ignore[arg-type]  # the numbers are the same by definition
+        began_at_ms=row.began_at_ms,
+        after_index=row.after_index,
+    )
 
 
 def all_settings(reader: StateReader) -> pb.ListSettingsResponse:

@@ -13,6 +13,7 @@ import structlog
 
 from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
+from parleyd.backup.errors import BackupBusyError
 from parleyd.budgets import BoundReachedError
 from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
@@ -22,6 +23,7 @@ from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError
 from parleyd.observability.figures import service_figures
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
+from parleyd.storage.errors import CopyFailedError
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -137,7 +139,7 @@ def translate(error: Exception) -> ApiError:  # noqa: PLR0912 (one case for each
             return error
         case InvalidInputError() | InvalidCursorError() | InvalidPositionError():
             return ApiError(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        case PasswordsBusyError():
+        case PasswordsBusyError() | BackupBusyError() | CopyFailedError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         case NoRoomError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_ROOM_TEXT.format(reason=error))

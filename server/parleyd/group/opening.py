@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 
 import structlog
 
+from parleyd.machine.features import generations
+from parleyd.machine.features.generations import GenerationKind
 from parleyd.machine.machine import StateMachine
+from parleyd.machine.reader import StateReader
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import ConfState, Index, NodeId, Term
 from parleyd.storage import identity as identities
@@ -51,5 +55,19 @@ def recover(log: RaftStorage, machine: StateMachine) -> Recovered:
         applied=recovered.applied_index,
         last=recovered.entries[-1].index if recovered.entries else recovered.snapshot.index,
         term=recovered.hard_state.current_term,
+        generation=machine.generation,
     )
     return recovered
+
+
+def log_generation(data: DataDirectory) -> None:
+    """Log how the present generation of the cluster began, unless it is the first."""
+    with closing(StateReader.open(data.state_db)) as reader:
+        known = generations.all_of(reader)
+    for row in known[-1:]:
+        structlog.get_logger("group").warning(
+            "cluster_was_recovered" if row.kind == GenerationKind.RECOVERED else "cluster_was_restored",
+            generation=row.generation,
+            began_at_ms=row.began_at_ms,
+            after_index=row.after_index,
+        )

@@ -35,6 +35,7 @@ class Action(IntEnum):
     JOIN_CHANNEL = auto()
     HIDE_ITSELF = auto()
     MUTE_CONVERSATION = auto()
+    BACK_UP = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
@@ -61,6 +62,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.JOIN_CHANNEL: _EVERYBODY,
     Action.HIDE_ITSELF: _EVERYBODY,
     Action.MUTE_CONVERSATION: _EVERYBODY,
+    Action.BACK_UP: _ADMINISTRATORS,
     Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 

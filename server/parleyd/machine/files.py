@@ -58,9 +58,9 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", level)
             connection.execute("COMMIT")
-        _fsync(temporary)
+        fsync_path(temporary)
         os.replace(temporary, path)
-        _fsync(path.parent)
+        fsync_path(path.parent)
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -191,7 +191,8 @@ def release_text(where: object, level: int, release: str = "") -> str:
     )
 
 
-def _fsync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
+    """Make a file's content or a folder's entries durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

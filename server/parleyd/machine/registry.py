@@ -17,6 +17,7 @@ from parleyd.machine.features import (
     devices,
     display_names,
     failed_log_ins,
+    generations,
     hidden_accounts,
     levels,
     members,
@@ -51,6 +52,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     settings.FEATURE,
     stored_bytes.FEATURE,
     levels.FEATURE,
+    generations.FEATURE,
 )
 
 COMMANDS: Final[dict[str, Command | SignedInCommand]] = {

@@ -107,6 +107,14 @@ def _the_reserve_holds_the_log(settings: Settings, _: Mapping[str, str]) -> Iter
         )
 
 
+@_looks_at("backup_folder", "backup_interval_s")
+def _backups_have_a_folder(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.backup_interval_s and settings.backup_folder is None:
+        yield Finding("backup_interval_s", "needs backup_folder, which is not set")
+    elif settings.backup_folder is not None and settings.backup_folder == settings.data_dir:
+        yield Finding("backup_folder", "must not be the data directory, whose folder belongs to the node alone")
+
+
 @_looks_at("client_listen", "peer_listen")
 def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     client, peer = parse_address(settings.client_listen), parse_address(settings.peer_listen)

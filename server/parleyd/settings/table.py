@@ -373,6 +373,25 @@ class Settings:
         ),
     ] = 256 * MIB
 
+    backup_folder: Annotated[
+        Path | None,
+        SettingSpec(
+            FilePath(),
+            "Storage",
+            "Existing folder into which this node writes backups by itself, best on another disk.",
+        ),
+    ] = None
+    backup_interval_s: Annotated[
+        int,
+        SettingSpec(
+            Integer(0, 31_536_000), "Storage", "Time from one of these backups to the next, in seconds; 0: none."
+        ),
+    ] = 0
+    backup_keep: Annotated[
+        int,
+        SettingSpec(Integer(1, 100_000), "Storage", "Number of these backups that are kept; older ones are deleted."),
+    ] = 7
+
     log_level: Annotated[
         str, SettingSpec(Choice(("debug", "info", "warning", "error")), "Logs", "Least serious event that is logged.")
     ] = "info"

@@ -7,6 +7,7 @@ data/
   state.sqlite     the state machine
   operator.token   a secret for scripts on this machine, new at each start
   fenced.json      the reason, while this node's state is not trusted
+  restore-unfinished  while a restore writes the files; no node starts with it
   lost-entries     which entries of the log the disk has lost; no node starts with it
   administrator-claim.json  from `parleyd admin create`, until the cluster has it
   snapshots/       copies of state.sqlite that are being sent or received
@@ -25,7 +26,7 @@ from types import TracebackType
 import apsw
 
 from parleyd.raft.types import SnapshotMeta
-from parleyd.storage import lost_entries
+from parleyd.storage import lost_entries, restore_mark
 from parleyd.storage.administrator_claim import REFUSED_SUFFIX
 from parleyd.storage.disk_space import DiskSpace
 from parleyd.storage.errors import DirectoryBusyError
@@ -45,11 +46,12 @@ class DataDirectory:
         self._lock_descriptor: int | None = lock_descriptor
 
     @classmethod
-    def open(cls, path: Path, reserve_bytes: int = 0) -> DataDirectory:
+    def open(cls, path: Path, reserve_bytes: int = 0, *, restoring: bool = False) -> DataDirectory:
         """Create the folder if it is missing, lock it for this process, and remove unfinished work.
 
         `reserve_bytes` of its disk are kept free of copies. Raises FormatRefusedError for the directory of another
-        release, and StorageDamagedError if its log is known to lack entries, before anything in it is changed.
+        release, StorageDamagedError if its log is known to lack entries, and IdentityError for an unfinished restore
+        unless `restoring`, before anything in it is changed.
         """
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
@@ -59,6 +61,8 @@ class DataDirectory:
         try:
             refuse_other_formats(directory.identity)
             lost_entries.refuse(directory.lost_entries)
+            if not restoring:
+                restore_mark.refuse_unfinished(directory.restore_mark, directory.identity)
             directory._tidy()
         except BaseException:
             directory.close()
@@ -88,6 +92,10 @@ class DataDirectory:
     @property
     def lost_entries(self) -> Path:
         return self.path / "lost-entries"
+
+    @property
+    def restore_mark(self) -> Path:
+        return self.path / "restore-unfinished"
 
     @property
     def snapshots(self) -> Path:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from parleyd.storage.errors import StorageError
 
@@ -50,6 +51,11 @@ def make_folder_durably(path: Path, mode: int) -> None:
         existing /= name
         existing.mkdir(mode, exist_ok=True)
         fsync_path(existing.parent)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Make a file that only its owner can read, and open it for writing; raises FileExistsError if there is one."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def rename_durably(source: Path, target: Path) -> None:

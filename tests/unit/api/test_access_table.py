@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -125,6 +125,7 @@ TABLE: dict[str, Row] = {
     "Admin.LiftDelay": Row(ADMINISTRATOR, admin_pb2.LiftDelayRequest(account="ben")),
     "Admin.ChangeSetting": Row(ADMINISTRATOR, admin_pb2.ChangeSettingRequest(name="registration", value=1)),
     "Admin.SetClusterTime": Row(ADMINISTRATOR, admin_pb2.SetClusterTimeRequest()),
+    "Admin.Backup": Row(ADMINISTRATOR, admin_pb2.BackupRequest()),
     "Admin.ListSettings": Row(SIGNED_IN, admin_pb2.ListSettingsRequest()),
 }
 
@@ -203,9 +204,14 @@ async def status_of(raw: Raw, name: str, metadata: Metadata) -> grpc.StatusCode:
             if status is not Code.INTERNAL:
                 break
         return status
-    call: Callable[..., Awaitable[Any]] = getattr(getattr(raw, service.lower()), method)
+    call: Callable[..., Any] = getattr(getattr(raw, service.lower()), method)
+    calling = call(TABLE[name].request, metadata=metadata, timeout=10)
     try:
-        await call(TABLE[name].request, metadata=metadata, timeout=10)
+        if METHODS[name].server_streaming:
+            async for _ in calling:
+                pass
+        else:
+            await calling
     except grpc.aio.AioRpcError as error:
         return error.code()
     return Code.OK

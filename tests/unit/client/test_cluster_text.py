@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from parley import ClusterMember, ClusterStatus, NodeStatus
+from parley import ClusterGeneration, ClusterMember, ClusterStatus, GenerationKind, NodeStatus
 from parley.terminal.cluster_text import cluster_lines
 
 MEMBERS = tuple(
@@ -91,3 +91,17 @@ def test_a_cluster_without_an_answer_has_no_level() -> None:
 def test_the_status_says_whose_clock_is_wrong() -> None:
     lines = cluster_lines(ClusterStatus((N1, replace(N2, clock="the clock of n1 is 90 s behind"))))
     assert [line for line in lines if "clock" in line] == ["The clock of n1 is 90 s behind."]
+
+
+def test_the_status_shows_how_the_present_generation_began() -> None:
+    assert not [line for line in cluster_lines(ClusterStatus((N1,))) if "generation" in line]
+    below_3 = cluster_lines(ClusterStatus((replace(N1, generation=2),)))
+    assert [line for line in below_3 if line == "This is generation 2 of the cluster: it was restored or recovered."]
+    began = ClusterGeneration(1, GenerationKind.RECOVERED, 1_700_000_000_000, 812)
+    [line] = [
+        line
+        for line in cluster_lines(ClusterStatus((N2, replace(N1, generation=1, generations=(began,)))))
+        if "generation" in line
+    ]
+    assert "recovered from one node on 2023-11-1" in line
+    assert "after entry 812" in line

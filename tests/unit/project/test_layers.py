@@ -124,6 +124,21 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.group",
         "parleyd.retry",
     ),
+    # Backups join storage and state, and a recovery is a start without Raft.
+    "server/parleyd/backup": (
+        "apsw",
+        "google.protobuf",
+        "parley_proto",
+        "structlog",
+        "parleyd.formats",
+        "parleyd.group.opening",
+        "parleyd.machine",
+        "parleyd.membership.entries",
+        "parleyd.page_checksums",
+        "parleyd.raft",
+        "parleyd.storage",
+        "parleyd.transport.codec",
+    ),
     "server/parleyd/delivery": (
         "parley_proto",
         "structlog",

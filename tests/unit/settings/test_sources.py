@@ -67,6 +67,8 @@ def neighbours(setting: Setting, chosen: str, folder: Path) -> dict[str, object]
         given["name"] = "n9"  # nobody joins itself
     if setting.name == "peer_advertise":
         given["peers"] = [f"n1={chosen}"]
+    if setting.name == "backup_interval_s":
+        given["backup_folder"] = str(folder / "backups")
     given.pop(setting.name, None)
     return given
 
