@@ -6,7 +6,7 @@ when the next one is printed or the command ends well. So a command that dies pr
 
 import time
 
-from parley import MessageReader, ParleyClient
+from parley import LostOrigin, MessageReader, ParleyClient
 from parley.chat import Chats, lost_notice
 from parley.terminal import text
 from parley.terminal.commands import note, say
@@ -52,9 +52,7 @@ class _Printer:
             if result.superseded:
                 self._note_once(superseded_text(self._client))
             if self._client.state.notice:
-                self._note_once(self._client.state.notice)
-            if self._client.state.lost_sent:
-                self._note_once(f"{lost_notice(self._client.state.lost_sent)} The list: parley lost.")
+                await self._tell_restored(self._client.state.notice)
             is_at_limit = not self._left
             printed += await self._print()
             has_news = bool(result.received or result.more)
@@ -62,6 +60,13 @@ class _Printer:
                 break
         if result.is_connected_elsewhere:
             note("Another parley process of this account is connected, and receives its messages. Nothing was fetched.")
+
+    async def _tell_restored(self, notice: str) -> None:
+        """Say it in the run that compared, not in each later one."""
+        self._note_once(notice)
+        found = await self._client.lost.messages()
+        if sent := sum(one.origin is LostOrigin.THIS_DEVICE for one in found):
+            self._note_once(f"{lost_notice(sent)} The list: parley lost.")
 
     async def _print(self) -> int:
         """Print stored messages, within the limit; return how many."""

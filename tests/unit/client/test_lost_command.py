@@ -30,6 +30,8 @@ async def after_a_loss(tmp_path: Path) -> AsyncIterator[tuple[InProcessCluster, 
         done = await parley("fetch")
         assert done.code == 0, done.err
         assert "3 that this device sent" in done.err
+        assert "3 messages that you sent are not in the cluster any more" in done.err
+        assert (await parley("fetch")).err == "", "a script that fetches each minute says it once"
         yield cluster, parley
 
 
