@@ -26,6 +26,7 @@ from parleyd.node_figures import one_of
 from parleyd.observability.figures import Sample
 from parleyd.observability.loop_lag import LoopLag
 from parleyd.security.http_tls import HttpTls
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 
 WARN_DAYS = 30
@@ -36,12 +37,12 @@ _DAY_S = 86_400
 class Monitoring:
     """Serves the pages of one node."""
 
-    def __init__(self, settings: Settings, life: Life) -> None:
+    def __init__(self, settings: Settings, life: Life, certificates: NodeCertificates | None) -> None:
         """Listen. Raises FatalError if that fails, CertificateError for a certificate that cannot be used."""
         self._settings = settings
         self._life = life
         self._build = (version("parley"), platform.python_version())
-        self._tls = HttpTls(settings)
+        self._tls = HttpTls(settings, certificates)
         self._refused = ""
         try:
             listening = listening_socket(settings.http_listen)
@@ -75,7 +76,7 @@ class Monitoring:
                 self._logger.error("http_certificate_not_reloaded", reason=refused, effect=effect)
 
     def _warn_of_ends(self) -> None:
-        left_s = self._tls.ends.get("http", float("inf")) - time.time()
+        left_s = self._tls.ends().get("http", float("inf")) - time.time()
         if left_s < WARN_DAYS * _DAY_S:
             self._logger.warning(
                 "http_certificate_expires",
@@ -98,7 +99,7 @@ class Monitoring:
         yield from one_of("parley_node_phase", [phase.value for phase in Phase], life.phase.value)
         yield "parley_node_ready", (), self._readiness().is_good
         yield "parley_event_loop_lag_seconds", (), self._lag.seconds.read()
-        for name, ends_s in self._tls.ends.items():
+        for name, ends_s in self._tls.ends().items():
             yield "parley_certificate_expiry_timestamp_seconds", (name,), ends_s
         if life.figures is not None:
             yield from life.figures.samples()

@@ -135,7 +135,7 @@ class Node:
             return
         from parleyd.monitoring import Monitoring
 
-        monitoring = asyncio.ensure_future(Monitoring(self._settings, self._life).run())
+        monitoring = asyncio.ensure_future(Monitoring(self._settings, self._life, self._certificates).run())
         monitoring.add_done_callback(self._monitoring_ended)
         try:
             yield

@@ -6,8 +6,10 @@ import ssl
 from pathlib import Path
 
 from parleyd.addresses import parse_address
-from parleyd.security.certificate_files import load_certificates
+from parleyd.security.certificate_checks import Pems
+from parleyd.security.certificate_files import parse_certificates, read_file
 from parleyd.security.certificates import CertificateError
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 
 
@@ -25,18 +27,14 @@ def http_pair(settings: Settings) -> tuple[Path, Path] | None:
 
 
 class HttpTls:
-    """What serves TLS, and the ends of all certificates of this node. `look` takes over files that have changed.
+    """What serves TLS; `context` is None without. `look` takes over files that have changed."""
 
-    `context` is None without TLS. `ends` are the Unix times at which the certificates expire, by ca, node, http.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        """Read the files. Raises CertificateError."""
+    def __init__(self, settings: Settings, certificates: NodeCertificates | None) -> None:
+        """Read the files. `certificates` are the node's, None with `insecure`. Raises CertificateError."""
         self._pair = http_pair(settings)
-        files = {} if settings.insecure else {"ca": settings.ca_file, "node": settings.cert_file}
-        files["http"] = None if self._pair is None else self._pair[0]
-        self._files = {name: path for name, path in files.items() if path is not None}
-        self.ends: dict[str, float] = {}
+        self._certificates = certificates
+        self._ends: dict[str, float] = {}
+        self._ends_of: Pems | None = None
         self.context: ssl.SSLContext | None = None
         if self._pair is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -56,21 +54,28 @@ class HttpTls:
             return str(error)
         return ""
 
+    def ends(self) -> dict[str, float]:
+        """Return the Unix time at which each certificate in use expires: ca, node, http."""
+        pems = None if self._certificates is None else self._certificates.current
+        if pems is not None and pems is not self._ends_of:
+            self._ends |= {
+                "ca": _end_of(pems.ca, Path("ca_file")),
+                "node": _end_of(pems.certificate, Path("cert_file")),
+            }
+            self._ends_of = pems
+        return self._ends
+
     def _read(self) -> None:
-        ends = {
-            name: min(one.not_valid_after_utc.timestamp() for one in load_certificates(path))
-            for name, path in self._files.items()
-        }
         if self.context is not None and self._pair is not None:
+            end = _end_of(read_file(self._pair[0]), self._pair[0])
             _load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._pair)  # what does not fit stays outside
             _load_into(self.context, self._pair)
-        self.ends = ends
+            self._ends["http"] = end
 
     def _stamps(self) -> list[tuple[int, int, int]]:
         """Return what tells whether the files are others than before."""
-        paths = [*self._files.values(), *(self._pair or ())]
         try:
-            stats = [path.stat() for path in paths]
+            stats = [path.stat() for path in self._pair or ()]
         except OSError as error:
             raise CertificateError(f"{error.filename} cannot be read: {error.strerror}") from None
         return [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
@@ -90,3 +95,8 @@ def _load_into(context: ssl.SSLContext, pair: tuple[Path, Path]) -> None:
         ) from None
     except OSError as error:
         raise CertificateError(f"{certificate} or {key} cannot be read: {error.strerror}") from None
+
+
+def _end_of(pem: bytes, path: Path) -> float:
+    """Return when the first of the certificates in a file expires."""
+    return min(one.not_valid_after_utc.timestamp() for one in parse_certificates(pem, path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,17 +15,19 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from parleyd import monitoring
 from parleyd.exits import ExitCode, FatalError
 from parleyd.group.runner import GroupRunner
 from parleyd.http.catalogue import METRICS, Kind, Metric
 from parleyd.node import Node
-from parleyd.security.certificate_files import write_ca, write_node
+from parleyd.security.certificate_files import load_certificates, write_ca, write_node
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import StatusPublisher
 from parleyd.storage.data_directory import DataDirectory
-from tests.support.pages import ask, families_of, values_of
+from tests.support.pages import Client, ask, families_of, values_of
 from tests.support.raw import until_true
 from tests.unit.http.ready_files import named_in_ready_files
 
@@ -140,6 +143,45 @@ def samples_of(row: Metric) -> list[str]:
     if row.kind is not Kind.HISTOGRAM:
         return [row.name]
     return [f"{row.name}_{part}" for part in ("bucket", "sum", "count")]
+
+
+async def shown_by(settings: Settings) -> int:
+    """The serial number of the certificate that the pages are served with, after one answer."""
+    host, _, port = settings.http_listen.rpartition(":")
+    tls = ssl.create_default_context(cafile=settings.ca_file)
+    client = Client(*await asyncio.open_connection(host, int(port), ssl=tls))
+    try:
+        assert (await client.ask("/healthz")).status == 200
+        shown: bytes = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return x509.load_der_x509_certificate(shown).serial_number
+    finally:
+        await client.close()
+
+
+async def test_pages_are_served_with_the_own_certificate_and_later_with_its_renewal_but_with_no_broken_one(
+    tmp_path: Path, certificates: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "LOOK_EVERY_S", 0.01)
+    own = tmp_path / "own"
+    write_node(own, tmp_path, "web", ["127.0.0.1"])
+    pair = {"http_cert_file": own / "web.pem", "http_key_file": own / "web.key"}
+    settings = settings_in(tmp_path / "data", **certificates, **pair)
+    first = load_certificates(own / "web.pem")[0].serial_number
+
+    async def told() -> None:
+        assert await shown_by(settings) == load_certificates(own / "web.pem")[0].serial_number
+
+    async with running(settings):
+        await asyncio.sleep(0)  # from its first step on the node listens
+        await until_true(told)
+        text = (own / "web.pem").read_text()
+        (own / "web.pem").write_text("broken")
+        for _ in range(20):
+            assert await shown_by(settings) == first
+        (own / "web.pem").write_text(text)
+        write_node(own, tmp_path, "web", ["127.0.0.1"], force=True)
+        await until_true(told)
+        assert await shown_by(settings) != first
 
 
 async def test_a_node_without_its_cluster_lives_and_is_not_ready(tmp_path: Path) -> None:

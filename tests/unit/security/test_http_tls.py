@@ -15,18 +15,19 @@ from cryptography.hazmat.primitives import serialization
 from parleyd.security.certificate_files import load_certificates, load_key, write_ca, write_node
 from parleyd.security.certificates import CertificateError
 from parleyd.security.http_tls import HttpTls, http_pair
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 from tests.unit.security.test_tls import settings_of
 
 
 def http_server_context(settings: Settings) -> ssl.SSLContext | None:
     """What serves TLS."""
-    return HttpTls(settings).context
+    return HttpTls(settings, None).context
 
 
 def certificate_ends(settings: Settings) -> dict[str, float]:
     """When the certificates in use expire."""
-    return HttpTls(settings).ends
+    return HttpTls(settings, NodeCertificates.of(settings)).ends()
 
 
 def served_by(context: ssl.SSLContext | None, ca: Path) -> int:
@@ -118,7 +119,7 @@ def test_the_ends_of_all_certificates_in_use_are_told(certificates: Path) -> Non
 def test_a_renewed_certificate_serves_new_connections_and_a_broken_one_does_not(tmp_path: Path) -> None:
     write_ca(tmp_path)
     write_node(tmp_path, tmp_path, "n1", ["localhost"])
-    tls = HttpTls(settings_of(tmp_path, "n1", http_listen="0.0.0.0:7800"))
+    tls = HttpTls(settings_of(tmp_path, "n1", http_listen="0.0.0.0:7800"), None)
     first = load_certificates(tmp_path / "n1.pem")[0].serial_number
     assert served_by(tls.context, tmp_path / "ca.pem") == first
     assert tls.look() == ""
@@ -135,8 +136,24 @@ def test_a_renewed_certificate_serves_new_connections_and_a_broken_one_does_not(
     renewed = load_certificates(tmp_path / "n1.pem")[0].serial_number
     assert renewed != first
     assert served_by(tls.context, tmp_path / "ca.pem") == renewed
-    assert (tls.ends["http"] - time.time()) / 86_400 < 21
+    assert (tls.ends()["http"] - time.time()) / 86_400 < 21
+
+
+def test_the_end_of_the_nodes_certificate_is_that_of_the_one_in_use(tmp_path: Path) -> None:
+    write_ca(tmp_path)
+    write_node(tmp_path, tmp_path, "n1", ["localhost"])
+    settings = settings_of(tmp_path, "n1", http_listen="127.0.0.1:7800")
+    certificates = NodeCertificates.of(settings)
+    assert certificates is not None
+    tls = HttpTls(settings, certificates)
+    before = tls.ends()["node"]
+    write_node(tmp_path, tmp_path, "n1", ["localhost"], days=20, force=True)  # with a new key, which needs a start
+    certificates.look()
+    assert tls.look() == ""
+    assert tls.ends()["node"] == before
+    restarted = HttpTls(settings, NodeCertificates.of(settings))
+    assert restarted.ends()["node"] < before
 
 
 def test_without_tls_there_is_nothing_to_look_at(certificates: Path) -> None:
-    assert HttpTls(settings_of(certificates / "ours", "n1", http_listen="127.0.0.1:7800")).look() == ""
+    assert HttpTls(settings_of(certificates / "ours", "n1", http_listen="127.0.0.1:7800"), None).look() == ""
