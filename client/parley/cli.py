@@ -41,6 +41,7 @@ from parley.terminal.command_line import (
     version_text,
     with_connection_options,
 )
+from parley.terminal.completion import complete_target
 from parley.terminal.exits import EPILOG
 from parley.terminal.filter_command import filter_app
 from parley.terminal.options import ConnectionOptions
@@ -229,7 +230,11 @@ async def chat(
     options: ConnectionOptions,
     where: Annotated[
         str | None,
-        typer.Argument(metavar="TARGET", help="Open this conversation: an account name, #ID or #TITLE. Default: none."),
+        typer.Argument(
+            metavar="TARGET",
+            help="Open this conversation: an account name, #ID or #TITLE. Default: none.",
+            autocompletion=complete_target,
+        ),
     ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="TARGET", help="The same as TARGET.")] = None,
     create: Annotated[

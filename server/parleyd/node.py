@@ -57,6 +57,7 @@ from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import PeerService
 from parleyd.transport.vouching import Vouching
+from parleyd.waiting_port import waiting_port
 from parleyd.wiring import Components, NodeSetup, build
 
 
@@ -212,7 +213,8 @@ class Node:
         )
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            async with waiting_port(self._settings):
+                await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not entering.done():
                 return False
             entered = entering.result()

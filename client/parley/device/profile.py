@@ -168,6 +168,12 @@ class StateDirectory:
         folders = (path.parent.name for path in self.root.glob(f"*/*/{DATABASE}"))
         return tuple(sorted({name for name in folders if _ACCOUNT.fullmatch(name)}))
 
+    def known_names(self, account: str, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+        """Return the names of accounts that this account has met on this machine."""
+        profile = self.find(account, endpoints)
+        query = "SELECT name FROM accounts WHERE NOT deleted ORDER BY name"
+        return () if profile is None else _names_in(profile.database, query)
+
     def hosts(self, cluster_id: str) -> Hosts:
         """Return the stored addresses of the cluster."""
         return self._hosts_at(self.root / _folder_name(cluster_id or UNNAMED))
@@ -293,13 +299,19 @@ def _account_folder(cluster: Path, account: str) -> Path:
 
 def _owner(database: Path) -> str:
     """Return the name of the account whose file this is, empty if the file does not tell it."""
-    query = "SELECT name FROM accounts WHERE id = (SELECT value FROM meta WHERE key = 'account_id')"
+    names = _names_in(
+        database, "SELECT name FROM accounts WHERE id = (SELECT value FROM meta WHERE key = 'account_id')"
+    )
+    return names[0] if names else ""
+
+
+def _names_in(database: Path, query: str) -> tuple[str, ...]:
+    """Return what a client's file says, without a change of it; nothing if it cannot be read."""
     try:
         with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            rows = connection.execute(query).fetchall()
+            return tuple(str(name) for (name,) in connection.execute(query).fetchall())
     except apsw.Error:
-        return ""
-    return str(rows[0][0]) if rows else ""
+        return ()
 
 
 def _safe(name: str) -> str:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from parley import ParleyError
+from parley.terminal.completion import complete_target
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
 from parley.terminal.options import DEFAULT_PORT, Flags, resolve_options
@@ -174,7 +175,10 @@ PasswordStdin = Annotated[
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="Name an account, a channel (#ID or #TITLE), or everyone.", show_default=False
+        metavar="TARGET",
+        help="Name an account, a channel (#ID or #TITLE), or everyone.",
+        show_default=False,
+        autocompletion=complete_target,
     ),
 ]
 BodyArgument = Annotated[

@@ -1,5 +1,7 @@
 """Who is new needs one password and no second command, and finds the version, the help and the way out of a mistake."""
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,42 @@ async def test_a_chat_that_makes_accounts_asks_for_the_password_of_one_that_was_
 async def test_the_version_is_printed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = await Parley(tmp_path)(*arguments)
     assert (done.code, done.out.startswith("parley ")) == (ExitCode.OK, True)
+
+
+COMPLETED = "import sys; sys.argv[0] = 'parley'; from parley.cli import main; main()"
+
+
+async def completed(parley: Parley, *words: str) -> list[str]:
+    """Return what the shell offers for the last word."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        COMPLETED,
+        env={
+            **parley.environment,
+            "_PARLEY_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["parley", *words]),
+            "COMP_CWORD": str(len(words)),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert err == b"", err
+    return out.decode().split()
+
+
+async def test_the_shell_completes_the_names_that_this_machine_has_met_and_asks_no_node(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        for name in ("carl", "carla"):
+            cluster.add_account(name, PASSWORD)
+        assert (await parley("accounts")).code == ExitCode.OK
+        assert (await parley("fetch")).code == ExitCode.OK
+        await cluster.nodes[0].die()
+        for command in ("send", "history", "chat"):
+            assert await completed(parley, command, "car") == ["carl", "carla"], command
+        assert await completed(parley, "send", "ev") == ["everyone"]
+        assert await completed(Parley(tmp_path / "nobody"), "send", "car") == []
 
 
 @pytest.mark.parametrize("command", ["send", "dm", "all"])
