@@ -319,7 +319,7 @@ def _chat(options: argparse.Namespace) -> int:
         "PARLEY_HOSTS": ",".join(layout.hosts),
         "PARLEY_CA": str(layout.ca_file),
         "PARLEY_STATE_DIR": str(home / "state"),
-        "PARLEY_PASSWORD": os.environ.get("PARLEY_PASSWORD") or _development_password(home / "password"),
+        "PARLEY_PASSWORD": os.environ.get("PARLEY_PASSWORD") or _development_password(home / "password", tell=True),
     }
     command = [sys.executable, "-m", "parley.cli", "chat", "--register", "--account", options.account]
     os.chdir(ROOT)
@@ -336,12 +336,13 @@ def _env(options: argparse.Namespace) -> int:
     return 0
 
 
-def _development_password(file: Path) -> str:
+def _development_password(file: Path, *, tell: bool = False) -> str:
     """Return the password of an account of a local cluster. Make it on first use, so that nobody has to choose one."""
     try:
         return file.read_text().strip()
     except FileNotFoundError:
-        print(f"The password of a new account is made, and kept in {file}", file=sys.stderr)
+        if tell:
+            print(f"The password of a new account is made, and kept in {file}", file=sys.stderr)
         password = secrets.token_urlsafe(16)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write(password + "\n")

@@ -92,9 +92,9 @@ def test_a_password_that_nobody_typed_is_told_once_with_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "password"
-    password = cluster_cli._development_password(file)
+    password = cluster_cli._development_password(file, tell=True)
     assert str(file) in capsys.readouterr().err
-    assert cluster_cli._development_password(file) == password
+    assert cluster_cli._development_password(file, tell=True) == password
     assert capsys.readouterr().err == ""
 
 
