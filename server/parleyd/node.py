@@ -213,7 +213,7 @@ class Node:
         )
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            async with waiting_port(self._settings):
+            async with waiting_port(self._settings, self._certificates):
                 await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not entering.done():
                 return False

@@ -16,6 +16,7 @@ import grpc.aio
 from parleyd.api.errors import ApiError, abort
 from parleyd.client_port import server_options
 from parleyd.listening import listen
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.tls import client_server_credentials
 from parleyd.settings.table import Settings
 
@@ -29,12 +30,12 @@ JOINING_TEXT = (
 
 
 @asynccontextmanager
-async def waiting_port(settings: Settings) -> AsyncIterator[None]:
+async def waiting_port(settings: Settings, certificates: NodeCertificates | None) -> AsyncIterator[None]:
     """Refuse calls of clients while the body runs. Raises FatalError if the port cannot be listened on."""
     text = JOINING_TEXT if settings.join else FOUNDING_TEXT.format(names=", ".join(sorted(settings.peers)))
     server = grpc.aio.server(options=server_options(settings))
     server.add_generic_rpc_handlers((_Refusal(text),))
-    listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
+    listen(server, settings.client_listen, client_server_credentials(certificates), "client_listen")
     await server.start()
     try:
         yield

@@ -51,7 +51,7 @@ async def connect(channel: grpc.aio.Channel) -> None:
 async def test_calls_and_streams_are_told_what_the_node_waits_for_and_that_nothing_was_done(
     tmp_path: Path, address: str, call: Callable[[grpc.aio.Channel], Awaitable[None]]
 ) -> None:
-    async with waiting_port(settings_at(tmp_path, address)), grpc.aio.insecure_channel(address) as channel:
+    async with waiting_port(settings_at(tmp_path, address), None), grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(channel)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -62,7 +62,7 @@ async def test_calls_and_streams_are_told_what_the_node_waits_for_and_that_nothi
 
 async def test_the_status_that_a_client_shows_has_the_reason(tmp_path: Path, address: str) -> None:
     async with (
-        waiting_port(settings_at(tmp_path, address)),
+        waiting_port(settings_at(tmp_path, address), None),
         ParleyClient([address], insecure=True, state_dir=tmp_path / "state", connect=False) as client,
     ):
         [node] = (await client.cluster_status()).nodes
@@ -71,7 +71,7 @@ async def test_the_status_that_a_client_shows_has_the_reason(tmp_path: Path, add
 
 async def test_a_node_that_joins_says_who_admits_it(tmp_path: Path, address: str) -> None:
     settings = settings_at(tmp_path, address, join="n2=127.0.0.1:2")
-    async with waiting_port(settings), grpc.aio.insecure_channel(address) as channel:
+    async with waiting_port(settings, None), grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await log_in(channel)
         assert "parley cluster add" in str(refused.value.details())
@@ -81,7 +81,7 @@ async def test_the_port_is_free_again_afterwards_also_while_a_client_is_connecte
     settings = settings_at(tmp_path, address)
     async with grpc.aio.insecure_channel(address) as channel:
         for _ in range(3):
-            async with waiting_port(settings):
+            async with waiting_port(settings, None):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await AccountsStub(channel).LogIn(accounts_pb2.LogInRequest(), wait_for_ready=True)
 
@@ -89,5 +89,5 @@ async def test_the_port_is_free_again_afterwards_also_while_a_client_is_connecte
 async def test_a_port_that_is_taken_stops_the_node(tmp_path: Path, address: str) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_server((host, int(port))), pytest.raises(FatalError, match="client_listen"):
-        async with waiting_port(settings_at(tmp_path, address)):
+        async with waiting_port(settings_at(tmp_path, address), None):
             raise AssertionError("it was not noticed")
