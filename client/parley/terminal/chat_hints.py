@@ -20,6 +20,9 @@ IN_CAPITALS = {
     "SEND": "/dm NAME TEXT",
 }
 
+WITHOUT_SLASH = ("to", "join", "cancel", "retry")
+"""Commands of this chat with one word: without the slash, `to carl` would be sent to whoever was named before."""
+
 
 class Hints:
     """Remembers the line that was asked about: typed again, it is meant as it is."""
@@ -29,7 +32,10 @@ class Hints:
 
     def question(self, line: str) -> str:
         """Return what to ask about a line, or an empty text if it is sent as it is."""
+        words = line.split()
         meant = ALONE.get(line.lower()) or IN_CAPITALS.get(line.partition(" ")[0])
+        if len(words) == 2 and words[0].lower() in WITHOUT_SLASH:
+            meant = f"/{words[0].lower()} {words[1]}"
         if meant is None or line == self._asked:
             self._asked = ""
             return ""

@@ -67,9 +67,9 @@ async def test_a_typed_password_that_is_not_utf8_is_a_sentence(tmp_path: Path) -
 async def test_what_no_request_can_hold_does_not_end_a_chat(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         process = await parley.start("chat", "bob")
-        typed = (b"/accounts \xff", b"/to \xff", b"/history " + TOO_LARGE.encode(), b"\xff", b"hello", b"")
+        typed = (b"/accounts \xff", b"/to \xff", b"/history " + TOO_LARGE.encode(), b"\xff", b"/to bob", b"hello", b"")
         _, err = await process.communicate(b"\n".join(typed))
-        assert process.returncode == ExitCode.OK, err
+        assert process.returncode == ExitCode.USAGE, "that of the first line that failed"
         assert b"Traceback" not in err
         assert cluster.bodies_for("bob") == ["hello"]
 

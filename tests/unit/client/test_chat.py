@@ -438,6 +438,8 @@ async def test_a_command_of_another_system_is_asked_about_before_it_is_sent(tmp_
             await type_line("help me, please", "you → bob: help me, please")
             await type_line("help", "Did you mean /help?")
             await type_line("help", "you → bob: help")
+            await type_line("to carl", "Did you mean /to carl?")
+            await type_line("Cancel 3", "Did you mean /cancel 3?")
             await type_line("Registered mail is here", "you → bob: Registered mail")
             assert cluster.bodies_for("bob") == ["help me, please", "help", "Registered mail is here"]
 
