@@ -1,0 +1,1 @@
+"""Files to install nodes from: systemd, Docker."""
