@@ -72,6 +72,7 @@ class NodeStatus:
     node sends, and why. `state_hash` is hex, of the state at `applied_index`. `clock_offset_ms` is how far the node's
     clock is ahead of this machine's, None if the node does not tell, with an error of up to half of `round_trip_ms`.
     `certificate_expires_at_ms` is the first end of its certificate or CA, 0 without TLS or if it does not tell.
+    `log_write_ms` is the median of its last durable writes, 0 if it does not tell.
     `generation` counts the lives of the cluster before this one; `generations` has those that a restore or a recovery
     began, from level 3 on.
     """
@@ -115,6 +116,7 @@ class NodeStatus:
     disk_reserve_bytes: int = 0
     open_files: int = 0
     open_files_limit: int = 0
+    log_write_ms: float = 0.0
     tls_trouble: bool = False
     generation: int = 0
     generations: tuple[ClusterGeneration, ...] = ()

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from parleyd.observability.figures import RecentHistogram
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.storage.disk_space import DiskSpace
 
@@ -22,14 +23,18 @@ class NodeCondition:
     disk_reserve_bytes: int = 0
     open_files: int = 0
     open_files_limit: int = 0
+    log_write_ms: float = 0.0  # median of the last durable writes of the log
 
 
 class NodeConditions:
     """Measures the condition. `certificates` are those that this node uses, None without TLS."""
 
-    def __init__(self, certificates: NodeCertificates | None, space: DiskSpace) -> None:
+    def __init__(
+        self, certificates: NodeCertificates | None, space: DiskSpace, log_write_seconds: RecentHistogram
+    ) -> None:
         self._certificates = certificates
         self._space = space
+        self._log_write_seconds = log_write_seconds
 
     def look(self) -> NodeCondition:
         """Measure now; any thread."""
@@ -43,6 +48,7 @@ class NodeConditions:
             certificate_expires_at_ms=self._certificate_expires_at_ms(),
             open_files=count_open_files(),
             open_files_limit=0 if soft == resource.RLIM_INFINITY else soft,
+            log_write_ms=self._log_write_seconds.recent_median() * 1000,
             wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
         )
 

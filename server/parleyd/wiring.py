@@ -179,7 +179,7 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
-        condition=NodeConditions(setup.certificates, setup.data.space).look,
+        condition=NodeConditions(setup.certificates, setup.data.space, parts.files.write_seconds).look,
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     authenticator = Authenticator(runner)

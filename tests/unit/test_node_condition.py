@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from parleyd.node_condition import NodeConditions, count_open_files
+from parleyd.observability.figures import RECENT_VALUES, WORK_BOUNDS_S, RecentHistogram
 from parleyd.security.certificate_files import plan_renewal, write_ca, write_node, write_renewal
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 from parleyd.storage.disk_space import DiskSpace
+
+WRITES = RecentHistogram(WORK_BOUNDS_S)
 
 
 def certificates_in(folder: Path, *, days: int, ca_days: int = 3_650) -> NodeCertificates:
@@ -33,7 +36,7 @@ def days_told(conditions: NodeConditions) -> int:
 
 def test_the_end_of_the_certificate_is_that_of_what_the_node_uses(tmp_path: Path) -> None:
     certificates = certificates_in(tmp_path, days=20)
-    conditions = NodeConditions(certificates, DiskSpace(tmp_path, 5))
+    conditions = NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES)
     assert days_told(conditions) == 20
     write_renewal(plan_renewal(tmp_path / "n1.pem", tmp_path, days=200))
     assert days_told(conditions) == 20, "it is not in use yet"
@@ -43,16 +46,16 @@ def test_the_end_of_the_certificate_is_that_of_what_the_node_uses(tmp_path: Path
 
 def test_a_ca_that_ends_first_counts(tmp_path: Path) -> None:
     certificates = certificates_in(tmp_path, days=200, ca_days=10)
-    assert days_told(NodeConditions(certificates, DiskSpace(tmp_path, 5))) == 10
+    assert days_told(NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES)) == 10
 
 
 def test_a_node_without_tls_has_no_certificate(tmp_path: Path) -> None:
-    assert NodeConditions(None, DiskSpace(tmp_path, 5)).look().certificate_expires_at_ms == 0
+    assert NodeConditions(None, DiskSpace(tmp_path, 5), WRITES).look().certificate_expires_at_ms == 0
 
 
 def test_disk_and_clock_are_measured_at_each_look(tmp_path: Path) -> None:
     free = [3, 2]
-    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()))
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()), WRITES)
     before_ms = int(time.time() * 1000)
     first, second = conditions.look(), conditions.look()
     assert (first.disk_free_bytes, second.disk_free_bytes, first.disk_reserve_bytes) == (2, 3, 5)
@@ -63,7 +66,7 @@ def test_a_disk_that_cannot_be_measured_is_told_as_0(tmp_path: Path) -> None:
     def fail(_: Path) -> int:
         raise OSError("stale")
 
-    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, fail))
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, fail), WRITES)
     assert conditions.look().disk_free_bytes == 0
 
 
@@ -72,3 +75,18 @@ def test_open_files_are_counted(tmp_path: Path) -> None:
     before = count_open_files()
     with (tmp_path / "one").open("w"), (tmp_path / "two").open("w"):
         assert count_open_files() == before + 2
+
+
+def test_durable_writes_are_told_by_the_median_of_the_last_ones(tmp_path: Path) -> None:
+    writes = RecentHistogram(WORK_BOUNDS_S)
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5), writes)
+    assert conditions.look().log_write_ms == 0.0
+    for seconds in (0.001, 0.5, 0.002):
+        writes.observe(seconds)
+    assert conditions.look().log_write_ms == 2.0
+    for _ in range(RECENT_VALUES):
+        writes.observe(0.25)
+    assert conditions.look().log_write_ms == 250.0
+    writes.observe(0.001)
+    assert conditions.look().log_write_ms == 250.0
+    assert sum(writes.read().counts) == RECENT_VALUES + 4

@@ -11,6 +11,8 @@ CLOCK_CRITICAL_MS = 60_000
 """The bound of the nodes: a leader whose clock differs by more transfers leadership."""
 CERTIFICATE_WARNING_DAYS = 30
 CERTIFICATE_CRITICAL_DAYS = 7
+SYNC_WARNING_MS = 20.0
+SYNC_CRITICAL_MS = 100.0
 FILES_WARNING_PERCENT = 80
 FILES_CRITICAL_PERCENT = 95
 DAY_MS = 86_400_000
@@ -174,6 +176,21 @@ def disks(facts: Facts) -> Iterator[Finding]:
             text=f"The disk of {node.name} has {free // MIB} MiB free; {reserve // MIB} MiB are its reserve.",
             effect="Below the reserve the node does not lead. With a majority below it, the cluster takes no messages.",
             command=f"df -h    (on the machine of {node.name}: make room)",
+        )
+
+
+def sync(facts: Facts) -> Iterator[Finding]:
+    """Yield the nodes whose durable writes are slow."""
+    for node in facts.whole:
+        if node.log_write_ms < SYNC_WARNING_MS:
+            continue
+        make = critical if node.log_write_ms >= SYNC_CRITICAL_MS else warning
+        yield make(
+            rule="sync",
+            node=node.name,
+            text=f"A durable write of {node.name} takes {node.log_write_ms:.0f} ms (median of the last ones).",
+            effect="Every message waits for such a write on a majority of the nodes.",
+            command=on_its_machine(node.name),
         )
 
 

@@ -233,6 +233,7 @@ def node_status(
         disk_reserve_bytes=wire.disk_reserve_bytes,
         open_files=wire.open_files,
         open_files_limit=wire.open_files_limit,
+        log_write_ms=wire.log_write_ms,
         generation=wire.generation,
         generations=tuple(map(_cluster_generation, wire.generations)),
     )

@@ -792,6 +792,7 @@ class GetStatusResponse(message.Message):
     DISK_RESERVE_BYTES_FIELD_NUMBER: builtins.int
     OPEN_FILES_FIELD_NUMBER: builtins.int
     OPEN_FILES_LIMIT_FIELD_NUMBER: builtins.int
+    LOG_WRITE_MS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -852,6 +853,8 @@ class GetStatusResponse(message.Message):
     """of this process; 0 if they cannot be counted"""
     open_files_limit: builtins.int
     """0 for none"""
+    log_write_ms: builtins.float
+    """median of the last 128 durable writes of its log; 0 before the first"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     @builtins.property
@@ -899,10 +902,11 @@ class GetStatusResponse(message.Message):
         disk_reserve_bytes: builtins.int = ...,
         open_files: builtins.int = ...,
         open_files_limit: builtins.int = ...,
+        log_write_ms: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "log_write_ms", b"log_write_ms", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

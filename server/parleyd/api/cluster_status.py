@@ -75,6 +75,7 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
             disk_reserve_bytes=condition.disk_reserve_bytes,
             open_files=condition.open_files,
             open_files_limit=condition.open_files_limit,
+            log_write_ms=condition.log_write_ms,
         )
     )
     return answer

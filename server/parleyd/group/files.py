@@ -19,7 +19,7 @@ from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.records import CommittedEntry
 from parleyd.membership.members import ClusterMembers
-from parleyd.observability.figures import WORK_BOUNDS_S, Histogram, timed
+from parleyd.observability.figures import WORK_BOUNDS_S, Histogram, RecentHistogram, timed
 from parleyd.raft.types import Index, SnapshotMeta
 from parleyd.raft.update import Persist
 from parleyd.storage.raft_storage import RaftStorage
@@ -39,7 +39,7 @@ class GroupFiles:
         self.machine = machine  # an installed snapshot brings another one
         self.readers = readers
         self.snapshot_store = snapshot_store
-        self.write_seconds = Histogram(WORK_BOUNDS_S)  # durable writes of the log
+        self.write_seconds = RecentHistogram(WORK_BOUNDS_S)  # durable writes of the log
         self.apply_seconds = Histogram(WORK_BOUNDS_S)
         self._log = log
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from statistics import median
 from time import perf_counter
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 ANSWER_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """From less than a fast disk takes to the time after which a command has no known outcome."""
+RECENT_VALUES = 128
 WORK_BOUNDS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 10.0)
 """From a small transaction in memory to a disk that hardly answers."""
 
@@ -54,6 +56,32 @@ class Histogram:
     def read(self) -> HistogramReading:
         """Return the counts at this moment."""
         return HistogramReading(self._bounds, tuple(self._counts), self._total)
+
+
+class RecentHistogram(Histogram):
+    """A histogram that also keeps its last RECENT_VALUES values."""
+
+    __slots__ = ("_recent", "_seen")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Count by these upper bounds."""
+        super().__init__(bounds)
+        self._recent: list[float] = []
+        self._seen = 0
+
+    def observe(self, value: float) -> None:
+        """Count one value, and keep it until RECENT_VALUES more have come."""
+        super().observe(value)
+        if len(self._recent) < RECENT_VALUES:
+            self._recent.append(value)
+        else:
+            self._recent[self._seen % RECENT_VALUES] = value
+        self._seen += 1
+
+    def recent_median(self) -> float:
+        """Return the median of the last values, 0 before the first."""
+        values = self._recent.copy()  # at once, while another thread writes
+        return median(values) if values else 0.0
 
 
 def timed(histogram: Histogram, work: Callable[[], T]) -> T:

@@ -61,6 +61,7 @@ def healthy(count: int = 3) -> Cluster:
             disk_reserve_bytes=256 * MIB,
             open_files=100,
             open_files_limit=17_152,
+            log_write_ms=2.0,
         )
         for row in members
     )
@@ -159,6 +160,8 @@ FIRES: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ("disks", third(disk_free_bytes=256 * MIB - 1), [("CRITICAL", "n3")]),
     ("disks", third(disk="the disk is nearly full"), [("CRITICAL", "n3")]),
     ("disks", third(refused="the cluster accepts nothing"), [("CRITICAL", "")]),
+    ("sync", third(log_write_ms=20.0), [("WARNING", "n3")]),
+    ("sync", third(log_write_ms=100.0), [("CRITICAL", "n3")]),
     ("descriptors", third(open_files=13_722), [("WARNING", "n3")]),
     ("descriptors", third(open_files=16_295), [("CRITICAL", "n3")]),
 ]
@@ -198,6 +201,8 @@ STAYS_OK: list[tuple[str, Change]] = [
     ("certificates", third(certificate_expires_at_ms=0)),
     ("disks", third(disk_free_bytes=512 * MIB)),
     ("disks", third(disk_free_bytes=0, disk_reserve_bytes=0)),
+    ("sync", third(log_write_ms=19.9)),
+    ("sync", third(log_write_ms=0.0)),
     ("descriptors", third(open_files=13_721)),
     ("descriptors", third(open_files_limit=0)),
 ]
