@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from parleyd.backup.schedule import BackupSchedule
 from parleyd.observability.figures import RecentHistogram
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.storage.disk_space import DiskSpace
@@ -24,17 +25,24 @@ class NodeCondition:
     open_files: int = 0
     open_files_limit: int = 0
     log_write_ms: float = 0.0  # median of the last durable writes of the log
+    backup_interval_s: int = 0  # of the backups that the node writes by itself; 0 for none
+    last_backup_at_ms: int = 0
 
 
 class NodeConditions:
     """Measures the condition. `certificates` are those that this node uses, None without TLS."""
 
     def __init__(
-        self, certificates: NodeCertificates | None, space: DiskSpace, log_write_seconds: RecentHistogram
+        self,
+        certificates: NodeCertificates | None,
+        space: DiskSpace,
+        log_write_seconds: RecentHistogram,
+        backups: BackupSchedule,
     ) -> None:
         self._certificates = certificates
         self._space = space
         self._log_write_seconds = log_write_seconds
+        self._backups = backups
 
     def look(self) -> NodeCondition:
         """Measure now; any thread."""
@@ -49,6 +57,8 @@ class NodeConditions:
             open_files=count_open_files(),
             open_files_limit=0 if soft == resource.RLIM_INFINITY else soft,
             log_write_ms=self._log_write_seconds.recent_median() * 1000,
+            backup_interval_s=self._backups.interval_s,
+            last_backup_at_ms=int(self._backups.newest_at_s * 1000),
             wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
         )
 

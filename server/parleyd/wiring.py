@@ -169,6 +169,11 @@ def build(setup: NodeSetup) -> Components:
     change_router = MembershipChangeRouter(runner, changes, group_links)
     addresses = AddressPublisher(setup.own, runner, router, links)
     disk = DiskMonitor(identity.node_id, setup.data, runner, links, setup.status_due.set)
+    authenticator = Authenticator(runner)
+    backups = Backups(setup.data, identity, authenticator.is_current)
+    schedule = BackupSchedule(
+        backups, settings.backup_folder, settings.backup_interval_s, settings.backup_keep, lambda: trust.is_sound
+    )
     view = ClusterView(
         identity,
         runner,
@@ -179,11 +184,9 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
-        condition=NodeConditions(setup.certificates, setup.data.space, parts.files.write_seconds).look,
+        condition=NodeConditions(setup.certificates, setup.data.space, parts.files.write_seconds, schedule).look,
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
-    authenticator = Authenticator(runner)
-    backups = Backups(setup.data, identity, authenticator.is_current)
     health_service = health.aio.HealthServicer()
     budgets, service = stream_budgets(settings), ServiceFigures()
     admission = AdmissionInterceptor(authenticator, call_limits(settings), busy, service)
@@ -233,9 +236,7 @@ def build(setup: NodeSetup) -> Components:
             backups,
         ),
         connections=connection_watch(settings, busy),
-        backup_schedule=BackupSchedule(
-            backups, settings.backup_folder, settings.backup_interval_s, settings.backup_keep, lambda: trust.is_sound
-        ),
+        backup_schedule=schedule,
         figures=NodeFigures(
             settings=settings,
             parts=parts,

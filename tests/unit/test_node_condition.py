@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parleyd.backup.schedule import BackupSchedule
 from parleyd.node_condition import NodeConditions, count_open_files
 from parleyd.observability.figures import RECENT_VALUES, WORK_BOUNDS_S, RecentHistogram
 from parleyd.security.certificate_files import plan_renewal, write_ca, write_node, write_renewal
@@ -16,6 +17,11 @@ from parleyd.settings.table import Settings
 from parleyd.storage.disk_space import DiskSpace
 
 WRITES = RecentHistogram(WORK_BOUNDS_S)
+
+
+def no_backups() -> BackupSchedule:
+    """The schedule of a node that writes none."""
+    return BackupSchedule(None, None, 3_600, 1, lambda: True)  # type: ignore[arg-type]  # none is made
 
 
 def certificates_in(folder: Path, *, days: int, ca_days: int = 3_650) -> NodeCertificates:
@@ -36,7 +42,7 @@ def days_told(conditions: NodeConditions) -> int:
 
 def test_the_end_of_the_certificate_is_that_of_what_the_node_uses(tmp_path: Path) -> None:
     certificates = certificates_in(tmp_path, days=20)
-    conditions = NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES)
+    conditions = NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES, no_backups())
     assert days_told(conditions) == 20
     write_renewal(plan_renewal(tmp_path / "n1.pem", tmp_path, days=200))
     assert days_told(conditions) == 20, "it is not in use yet"
@@ -46,16 +52,16 @@ def test_the_end_of_the_certificate_is_that_of_what_the_node_uses(tmp_path: Path
 
 def test_a_ca_that_ends_first_counts(tmp_path: Path) -> None:
     certificates = certificates_in(tmp_path, days=200, ca_days=10)
-    assert days_told(NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES)) == 10
+    assert days_told(NodeConditions(certificates, DiskSpace(tmp_path, 5), WRITES, no_backups())) == 10
 
 
 def test_a_node_without_tls_has_no_certificate(tmp_path: Path) -> None:
-    assert NodeConditions(None, DiskSpace(tmp_path, 5), WRITES).look().certificate_expires_at_ms == 0
+    assert NodeConditions(None, DiskSpace(tmp_path, 5), WRITES, no_backups()).look().certificate_expires_at_ms == 0
 
 
 def test_disk_and_clock_are_measured_at_each_look(tmp_path: Path) -> None:
     free = [3, 2]
-    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()), WRITES)
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()), WRITES, no_backups())
     before_ms = int(time.time() * 1000)
     first, second = conditions.look(), conditions.look()
     assert (first.disk_free_bytes, second.disk_free_bytes, first.disk_reserve_bytes) == (2, 3, 5)
@@ -66,7 +72,7 @@ def test_a_disk_that_cannot_be_measured_is_told_as_0(tmp_path: Path) -> None:
     def fail(_: Path) -> int:
         raise OSError("stale")
 
-    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, fail), WRITES)
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, fail), WRITES, no_backups())
     assert conditions.look().disk_free_bytes == 0
 
 
@@ -79,7 +85,7 @@ def test_open_files_are_counted(tmp_path: Path) -> None:
 
 def test_durable_writes_are_told_by_the_median_of_the_last_ones(tmp_path: Path) -> None:
     writes = RecentHistogram(WORK_BOUNDS_S)
-    conditions = NodeConditions(None, DiskSpace(tmp_path, 5), writes)
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5), writes, no_backups())
     assert conditions.look().log_write_ms == 0.0
     for seconds in (0.001, 0.5, 0.002):
         writes.observe(seconds)
@@ -90,3 +96,12 @@ def test_durable_writes_are_told_by_the_median_of_the_last_ones(tmp_path: Path) 
     writes.observe(0.001)
     assert conditions.look().log_write_ms == 250.0
     assert sum(writes.read().counts) == RECENT_VALUES + 4
+
+
+def test_the_newest_backup_and_the_interval_are_those_of_the_schedule(tmp_path: Path) -> None:
+    schedule = BackupSchedule(None, tmp_path, 3_600, 1, lambda: True)  # type: ignore[arg-type]  # none is made
+    schedule.newest_at_s = 12.5
+    look = NodeConditions(None, DiskSpace(tmp_path, 5), WRITES, schedule).look()
+    assert (look.backup_interval_s, look.last_backup_at_ms) == (3_600, 12_500)
+    none = NodeConditions(None, DiskSpace(tmp_path, 5), WRITES, no_backups()).look()
+    assert (none.backup_interval_s, none.last_backup_at_ms) == (0, 0)

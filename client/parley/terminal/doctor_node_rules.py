@@ -15,6 +15,8 @@ SYNC_WARNING_MS = 20.0
 SYNC_CRITICAL_MS = 100.0
 FILES_WARNING_PERCENT = 80
 FILES_CRITICAL_PERCENT = 95
+BACKUP_WARNING_INTERVALS = 2
+BACKUP_CRITICAL_INTERVALS = 7
 DAY_MS = 86_400_000
 MIB = 1 << 20
 
@@ -208,4 +210,31 @@ def descriptors(facts: Facts) -> Iterator[Finding]:
             text=f"{node.name} has {node.open_files} of {node.open_files_limit} files open ({percent}%).",
             effect="At the limit it accepts no more clients.",
             command=f"systemctl edit parleyd    (on the machine of {node.name}: raise LimitNOFILE, then restart it)",
+        )
+
+
+def backups(facts: Facts) -> Iterator[Finding]:
+    """Yield the nodes whose own backups are too old, or that no node writes any."""
+    rule = "backups"
+    planned = [node for node in facts.whole if node.backup_interval_s]
+    if not planned:
+        yield note(
+            rule=rule,
+            text="No node that answers writes backups by itself.",
+            effect="If a majority of the disks is lost, what is in no backup is lost. Others are not known here.",
+            command="parley cluster backup FILE    (or set backup_folder and backup_interval_s on a node)",
+        )
+    for node in planned:
+        since_s = (facts.now_ms - node.last_backup_at_ms) / 1000 if node.last_backup_at_ms else node.uptime_s
+        intervals = since_s / node.backup_interval_s
+        if intervals <= BACKUP_WARNING_INTERVALS:
+            continue
+        make = critical if intervals > BACKUP_CRITICAL_INTERVALS else warning
+        age = f"is {since_s / 3600:.0f} h old" if node.last_backup_at_ms else "does not exist"
+        yield make(
+            rule=rule,
+            node=node.name,
+            text=f"The newest backup of {node.name} {age}; one is due every {node.backup_interval_s / 3600:g} h.",
+            effect="If a majority of the disks is lost, all that is newer is lost.",
+            command=f"parley cluster backup FILE    (then look for backup_failed in the log of {node.name})",
         )

@@ -39,6 +39,7 @@ RULES = (
     Rule("clocks", "The clocks agree.", node_rules.clocks, needs_session=True),
     Rule("certificates", "No certificate expires soon.", node_rules.certificates, needs_session=True),
     Rule("disks", "The disks have room.", node_rules.disks, needs_session=True),
+    Rule("backups", "The newest backups are young enough.", node_rules.backups, needs_session=True),
     Rule("sync", "Durable writes are fast.", node_rules.sync, needs_session=True),
     Rule("descriptors", "The nodes have files left to open.", node_rules.descriptors, needs_session=True),
 )

@@ -234,6 +234,8 @@ def node_status(
         open_files=wire.open_files,
         open_files_limit=wire.open_files_limit,
         log_write_ms=wire.log_write_ms,
+        backup_interval_s=wire.backup_interval_s,
+        last_backup_at_ms=wire.last_backup_at_ms,
         generation=wire.generation,
         generations=tuple(map(_cluster_generation, wire.generations)),
     )

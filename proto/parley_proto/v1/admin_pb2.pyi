@@ -793,6 +793,8 @@ class GetStatusResponse(message.Message):
     OPEN_FILES_FIELD_NUMBER: builtins.int
     OPEN_FILES_LIMIT_FIELD_NUMBER: builtins.int
     LOG_WRITE_MS_FIELD_NUMBER: builtins.int
+    BACKUP_INTERVAL_S_FIELD_NUMBER: builtins.int
+    LAST_BACKUP_AT_MS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -855,6 +857,10 @@ class GetStatusResponse(message.Message):
     """0 for none"""
     log_write_ms: builtins.float
     """median of the last 128 durable writes of its log; 0 before the first"""
+    backup_interval_s: builtins.int
+    """of the backups that this node writes by itself; 0 for none"""
+    last_backup_at_ms: builtins.int
+    """the newest of them, Unix time; 0 without one"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     @builtins.property
@@ -903,10 +909,12 @@ class GetStatusResponse(message.Message):
         open_files: builtins.int = ...,
         open_files_limit: builtins.int = ...,
         log_write_ms: builtins.float = ...,
+        backup_interval_s: builtins.int = ...,
+        last_backup_at_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "log_write_ms", b"log_write_ms", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "backup_interval_s", b"backup_interval_s", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_backup_at_ms", b"last_backup_at_ms", "last_index", b"last_index", "leader", b"leader", "level", b"level", "log_write_ms", b"log_write_ms", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,8 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
             open_files=condition.open_files,
             open_files_limit=condition.open_files_limit,
             log_write_ms=condition.log_write_ms,
+            backup_interval_s=condition.backup_interval_s,
+            last_backup_at_ms=condition.last_backup_at_ms,
         )
     )
     return answer

@@ -52,6 +52,15 @@ class Copied:
         return encode(self.header, read_chunks(self.file.path, CHUNK_BYTES))
 
 
+def _prefix_of(identity: NodeIdentity) -> str:
+    return f"parley-{identity.cluster_id[:8]}-{identity.name}"
+
+
+def file_pattern(identity: NodeIdentity) -> re.Pattern[str]:
+    """Return what the names of the backups match that a node writes by itself; group 1 is the time."""
+    return re.compile(re.escape(_prefix_of(identity)) + _TIME + re.escape(SUFFIX))
+
+
 class Backups:
     """Makes the backups of one node."""
 
@@ -61,8 +70,8 @@ class Backups:
         self._identity = identity
         self._is_current = is_current
         self._busy = False
-        self._prefix = f"parley-{identity.cluster_id[:8]}-{identity.name}"
-        self._pattern = re.compile(re.escape(self._prefix) + _TIME + re.escape(SUFFIX))
+        self._prefix = _prefix_of(identity)
+        self._pattern = file_pattern(identity)
 
     async def stream(self) -> AsyncGenerator[pb.BackupChunk]:
         """Make a backup and return its file in order. Raises BackupBusyError and CopyFailedError."""

@@ -35,7 +35,10 @@ class BackupSchedule:
         may_make: Callable[[], bool],
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`may_make` is false while this node's state is not one to keep."""
+        """`may_make` is false while this node's state is not one to keep.
+
+        `newest_at_s` is when the newest backup was made, Unix time, as the last look found it; 0 without one.
+        """
         self._backups = backups
         self._folder = folder
         self._interval_s = interval_s
@@ -43,7 +46,13 @@ class BackupSchedule:
         self._may_make = may_make
         self._now_s = now_s
         self._not_before_s = 0.0
+        self.newest_at_s = 0.0
         self._logger = structlog.get_logger("backup")
+
+    @property
+    def interval_s(self) -> int:
+        """Return the interval, 0 if there are no backups."""
+        return self._interval_s if self._folder is not None else 0
 
     async def run(self) -> None:
         """Make backups until cancelled. Raises StorageError if the state is damaged, which stops the node."""
@@ -64,7 +73,7 @@ class BackupSchedule:
             if not self._may_make():
                 return LOOK_S
             made = await self._backups.write_into(folder)
-            size = made.stat().st_size
+            size, self.newest_at_s = made.stat().st_size, self._now_s()
             removed = await asyncio.to_thread(self._remove_old, folder)
         except (OSError, CopyFailedError, BackupBusyError) as error:
             retry_s = min(RETRY_S, self._interval_s)
@@ -77,9 +86,8 @@ class BackupSchedule:
     def _due_s(self, files: list[Path]) -> float:
         """Return when the next one is due. A file from the future, made by a wrong clock, does not count."""
         times = [path.stat().st_mtime for path in files]
-        return (
-            max((made_s for made_s in times if made_s <= self._now_s()), default=-self._interval_s) + self._interval_s
-        )
+        self.newest_at_s = max((made_s for made_s in times if made_s <= self._now_s()), default=0.0)
+        return self.newest_at_s + self._interval_s if self.newest_at_s else 0.0
 
     def _remove_old(self, folder: Path) -> list[Path]:
         old = self._backups.own_files(folder)[: -self._keep]

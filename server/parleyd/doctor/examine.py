@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from parleyd.backup.making import file_pattern
 from parleyd.doctor.directory import look_at_directory, look_at_pages
-from parleyd.doctor.facts import CertificateLook, Facts, SettingsLook
+from parleyd.doctor.facts import BackupsLook, CertificateLook, Facts, SettingsLook
 from parleyd.doctor.machine import is_clock_synchronised, look_at_disk, look_at_files, look_at_sync
 from parleyd.doctor.network import look_at_names, look_at_peers, look_at_port
 from parleyd.doctor.own_node import ask_own_node
+from parleyd.formats import FormatRefusedError
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.security.certificates import CertificateError
 from parleyd.settings.load import LoadedSettings, SettingsError, load_settings
 from parleyd.settings.table import Settings
+from parleyd.storage import identity
+from parleyd.storage.errors import StorageError
 
 
 def examine_directory(path: Path) -> Facts:
@@ -57,6 +62,7 @@ def _examine_node(loaded: LoadedSettings) -> Facts:
         name=settings.name,
         settings=SettingsLook(warnings=loaded.warnings, is_insecure=settings.insecure),
         certificate=look_at_certificate(settings),
+        backups=look_at_backups(settings, time.time()),
         disk=look_at_disk(disk_folder, settings.disk_reserve_bytes),
         files=look_at_files(settings.max_connections, pid),
         ports=tuple(
@@ -88,3 +94,24 @@ def look_at_certificate(settings: Settings, now: datetime.datetime | None = None
     # Its own rule says when it ends.
     warnings = tuple(text for text in checked.warnings if " expires on " not in text)
     return CertificateLook(days_left=(checked.expires_at - now).days, warnings=warnings)
+
+
+def look_at_backups(settings: Settings, now_s: float) -> BackupsLook | None:
+    """Return the age of the newest backup that this node wrote by itself; None for a node that never started."""
+    folder, interval_s = settings.backup_folder, settings.backup_interval_s
+    if folder is None or not interval_s:
+        return BackupsLook()
+    try:
+        known = identity.load(settings.data_dir / "identity.json")
+    except (StorageError, FormatRefusedError):
+        return None  # another rule says so
+    if known is None or not known.has_cluster:
+        return None
+    pattern = file_pattern(known)
+    try:
+        made = [path.stat().st_mtime for path in folder.iterdir() if pattern.fullmatch(path.name)]
+    except OSError as error:
+        return BackupsLook(str(folder), interval_s, error=f"{folder} cannot be read: {error.strerror}.")
+    # A file from the future, made by a wrong clock, does not count.
+    ages = [now_s - made_s for made_s in made if made_s <= now_s]
+    return BackupsLook(str(folder), interval_s, min(ages, default=None))

@@ -85,6 +85,16 @@ class FilesLook:
     of_node: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BackupsLook:
+    """The backups that the node writes by itself. `age_s` is that of the newest, None without one."""
+
+    folder: str = ""  # empty: none are written
+    interval_s: int = 0
+    age_s: float | None = None
+    error: str = ""
+
+
 class PortState(enum.Enum):
     """What is at an address on which the node listens."""
 
@@ -147,6 +157,7 @@ class Facts:
     pages: PagesLook | None = None
     disk: DiskLook | None = None
     sync: SyncLook | None = None
+    backups: BackupsLook | None = None
     files: FilesLook | None = None
     ports: tuple[PortLook, ...] | None = None
     names: tuple[NameLook, ...] | None = None

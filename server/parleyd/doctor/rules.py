@@ -15,6 +15,8 @@ CERTIFICATE_WARNING_DAYS = 30
 CERTIFICATE_CRITICAL_DAYS = 7
 SYNC_WARNING_MS = 20.0
 SYNC_CRITICAL_MS = 100.0
+BACKUP_WARNING_INTERVALS = 2
+BACKUP_CRITICAL_INTERVALS = 7
 CLOCK_WARNING_MS = 5_000
 CLOCK_CRITICAL_MS = 60_000
 MIB = 1 << 20
@@ -183,6 +185,33 @@ def _sync(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _backups(facts: Facts) -> Iterator[Finding]:
+    look, rule = facts.backups, "backups"
+    if look is None:
+        return
+    if not look.folder or not look.interval_s:
+        yield note(
+            rule=rule,
+            text="This node writes no backups by itself (backup_folder, backup_interval_s).",
+            effect="If a majority of the disks is lost, what is in no backup is lost.",
+            command="parley cluster backup FILE",
+        )
+    elif look.error:
+        yield critical(
+            rule=rule, text=look.error, effect="The node writes no backups.", command=f"ls -ld {look.folder}"
+        )
+    elif look.age_s is None or look.age_s > BACKUP_WARNING_INTERVALS * look.interval_s:
+        is_critical = look.age_s is not None and look.age_s > BACKUP_CRITICAL_INTERVALS * look.interval_s
+        make = critical if is_critical else warning
+        age = "does not exist" if look.age_s is None else f"is {look.age_s / 3600:.0f} h old"
+        yield make(
+            rule=rule,
+            text=f"The newest backup in {look.folder} {age}; one is due every {look.interval_s / 3600:g} h.",
+            effect="If a majority of the disks is lost, all that is newer is lost.",
+            command="parley cluster backup FILE    (then look for backup_failed in the log)",
+        )
+
+
 def _open_files(facts: Facts) -> Iterator[Finding]:
     look = facts.files
     if look is None or look.limit is None or look.limit >= look.needed:
@@ -333,6 +362,7 @@ RULES = (
     Rule("pages", "The pages match their checksums.", _pages, lambda facts: facts.pages is not None),
     Rule("disk", "The disk has room.", _disk, lambda facts: facts.disk is not None),
     Rule("sync", "Durable writes are fast.", _sync, lambda facts: facts.sync is not None),
+    Rule("backups", "The newest backup is young enough.", _backups, lambda facts: facts.backups is not None),
     Rule("open_files", "The limit of open files is high enough.", _open_files, lambda facts: facts.files is not None),
     Rule("ports", "The ports are free, or the node answers.", _ports, lambda facts: facts.ports is not None),
     Rule("names", "The names have addresses.", _names, lambda facts: facts.names is not None),

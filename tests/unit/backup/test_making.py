@@ -224,10 +224,13 @@ async def test_backups_are_written_when_they_are_due_and_the_oldest_ones_go(
     clock = Clock()
     distinct_times(monkeypatch, clock)
     schedule = schedule_of(backups_of(data), folder, clock)
+    assert schedule.newest_at_s == 0.0
     [first] = await step(schedule, folder, clock)
+    assert schedule.newest_at_s == clock.now_s
     assert await step(schedule, folder, clock) == set(), "the next one is not due"
     again = schedule_of(backups_of(data), folder, clock)
     assert await step(again, folder, clock) == set(), "a restart makes none either"
+    assert again.newest_at_s == clock.now_s
     clock.now_s += 3601
     [second] = await step(again, folder, clock)
     clock.now_s += 3601

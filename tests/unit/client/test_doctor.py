@@ -62,6 +62,9 @@ def healthy(count: int = 3) -> Cluster:
             open_files=100,
             open_files_limit=17_152,
             log_write_ms=2.0,
+            uptime_s=3_600.0,
+            backup_interval_s=3_600,
+            last_backup_at_ms=NOW_MS - 3_600_000,
         )
         for row in members
     )
@@ -160,6 +163,10 @@ FIRES: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ("disks", third(disk_free_bytes=256 * MIB - 1), [("CRITICAL", "n3")]),
     ("disks", third(disk="the disk is nearly full"), [("CRITICAL", "n3")]),
     ("disks", third(refused="the cluster accepts nothing"), [("CRITICAL", "")]),
+    ("backups", every(backup_interval_s=0), [("NOTE", "")]),
+    ("backups", third(last_backup_at_ms=NOW_MS - 7_200_001), [("WARNING", "n3")]),
+    ("backups", third(last_backup_at_ms=NOW_MS - 7 * 3_600_000 - 1), [("CRITICAL", "n3")]),
+    ("backups", third(last_backup_at_ms=0, uptime_s=7_201.0), [("WARNING", "n3")]),
     ("sync", third(log_write_ms=20.0), [("WARNING", "n3")]),
     ("sync", third(log_write_ms=100.0), [("CRITICAL", "n3")]),
     ("descriptors", third(open_files=13_722), [("WARNING", "n3")]),
@@ -201,6 +208,9 @@ STAYS_OK: list[tuple[str, Change]] = [
     ("certificates", third(certificate_expires_at_ms=0)),
     ("disks", third(disk_free_bytes=512 * MIB)),
     ("disks", third(disk_free_bytes=0, disk_reserve_bytes=0)),
+    ("backups", third(last_backup_at_ms=NOW_MS - 7_200_000)),
+    ("backups", third(last_backup_at_ms=0, uptime_s=7_200.0)),
+    ("backups", third(backup_interval_s=0)),
     ("sync", third(log_write_ms=19.9)),
     ("sync", third(log_write_ms=0.0)),
     ("descriptors", third(open_files=13_721)),

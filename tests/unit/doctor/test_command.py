@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from parleyd import cli
+from parleyd.doctor.examine import look_at_backups
+from parleyd.doctor.facts import BackupsLook
 from parleyd.exits import ExitCode
+from parleyd.raft.types import NodeId
 from parleyd.security.certificate_files import write_ca, write_node
+from parleyd.settings.load import load_settings
+from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.identity import NodeIdentity
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +121,40 @@ def test_a_peer_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
     rows = [row["text"] for row in report["findings"] if row["rule"] == "peers"]
     assert code == ExitCode.WARNING
     assert [text.split()[0] for text in rows] == ["n2", "n3"]
+
+
+def test_the_newest_backup_of_this_node_counts_and_no_other_file(tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    config = config_in(tmp_path, backup_folder="backups", backup_interval_s=3_600)
+    settings = load_settings({}, {}, config).settings
+    now_s = 1_800_000_000.0
+    backups.mkdir()
+    assert look_at_backups(settings, now_s) is None, "this node never started"
+    with DataDirectory.open(tmp_path / "data") as data:
+        identities.save(data.identity, NodeIdentity(NodeId(1), "n1", "c0ffee00" * 4))
+    assert look_at_backups(settings, now_s) == BackupsLook(str(backups), 3_600, None)
+    for name, age_s in (
+        ("parley-c0ffee00-n1-20270101T000000Z-7.backup", 500.0),
+        ("parley-c0ffee00-n1-20270102T000000Z-8.backup", 300.0),
+        ("parley-c0ffee00-n1-20270103T000000Z-9.backup", -60.0),  # by a wrong clock
+        ("parley-c0ffee00-n2-20270102T000000Z-8.backup", 100.0),
+        ("parley-c0ffee00-n1-20270102T000000Z-8.backup.tmp", 100.0),
+    ):
+        (backups / name).touch()
+        os.utime(backups / name, (now_s - age_s, now_s - age_s))
+    assert look_at_backups(settings, now_s) == BackupsLook(str(backups), 3_600, 300.0)
+    _, _, found = report_of("--config", config)
+    assert {severity for rule, severity in found if rule == "backups"} & {"ok", "warning", "critical"}
+
+
+def test_a_backup_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    settings = load_settings({}, {}, config_in(tmp_path)).settings
+    with DataDirectory.open(tmp_path / "data") as data:
+        identities.save(data.identity, NodeIdentity(NodeId(1), "n1", "c0ffee00" * 4))
+    look = look_at_backups(replace(settings, backup_folder=tmp_path / "none", backup_interval_s=3_600), 0.0)
+    assert look is not None
+    assert "cannot be read" in look.error
+    assert look_at_backups(settings, 0.0) == BackupsLook(), "no folder is set"
 
 
 def test_a_folder_alone_is_looked_at_without_settings(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from parleyd.doctor import findings as reports
 from parleyd.doctor.facts import (
+    BackupsLook,
     CertificateLook,
     DirectoryLook,
     DiskLook,
@@ -50,6 +51,7 @@ HEALTHY = Facts(
     pages=PagesLook(10, 10),
     disk=DiskLook(10_000 * MIB, 256 * MIB),
     sync=SyncLook(1.0, 3.0),
+    backups=BackupsLook("/backups", 3_600, 3_600.0),
     files=FILES,
     ports=(PortLook("client_listen", CLIENT, PortState.ANSWERS), PortLook("peer_listen", PEER, PortState.ANSWERS)),
     names=(NameLook("localhost", is_own=True),),
@@ -57,6 +59,10 @@ HEALTHY = Facts(
     is_clock_synchronised=True,
     node=NodeLook(),
 )
+
+
+def with_backups(age_s: float | None = None, *, error: str = "") -> Facts:
+    return replace(HEALTHY, backups=BackupsLook("/backups", 3_600, age_s, error))
 
 
 def with_port(state: PortState) -> Facts:
@@ -117,6 +123,11 @@ FIRES: list[tuple[str, Facts, str]] = [
     ("sync", with_sync(SYNC_WARNING_MS), "WARNING"),
     ("sync", with_sync(SYNC_CRITICAL_MS), "CRITICAL"),
     ("sync", replace(HEALTHY, sync=SyncLook(error="no room")), "NOTE"),
+    ("backups", replace(HEALTHY, backups=BackupsLook()), "NOTE"),
+    ("backups", with_backups(None), "WARNING"),
+    ("backups", with_backups(7_201.0), "WARNING"),
+    ("backups", with_backups(25_201.0), "CRITICAL"),
+    ("backups", with_backups(error="/backups cannot be read."), "CRITICAL"),
     ("open_files", with_limit(17_151), "WARNING"),
     ("open_files", with_limit(127), "CRITICAL"),
     ("ports", with_port(PortState.SILENT), "CRITICAL"),
@@ -146,6 +157,7 @@ STAYS_OK: list[tuple[str, Facts]] = [
     ("pages", replace(HEALTHY, pages=PagesLook(3, 1_000))),
     ("disk", with_free(512 * MIB)),
     ("sync", with_sync(SYNC_WARNING_MS - 0.1)),
+    ("backups", with_backups(7_200.0)),
     ("open_files", with_limit(17_152)),
     ("open_files", with_limit(None)),
     ("ports", with_port(PortState.FREE)),

@@ -177,6 +177,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "grpc",
         "parley_proto",
         "parleyd.addresses",
+        "parleyd.backup",
         "parleyd.exits",
         "parleyd.formats",
         "parleyd.machine",
