@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 DEADLINE_S = 30.0
 REBUILD_POLL_S = 0.5
+RESTART_TIMEOUT_S = 10.0
 MAX_IMPORTED_ACCOUNTS = 128
 """In one request."""
 
@@ -74,6 +75,19 @@ class Administration:
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
         )
         return answer.leader
+
+    async def restart_node(self, name: str) -> str:
+        """Have a node stop and start again. Return an empty text, or why it does not begin yet: ask again then.
+
+        The leader is refused. Ask for the status of the cluster first: it tells which address is whose.
+        """
+        request = build(pb.RestartNodeRequest, name=name)
+        answer = await self._caller.call_node(
+            name,
+            lambda channel: AdminStub(channel).RestartNode(request, metadata=self._metadata),
+            timeout_s=RESTART_TIMEOUT_S,
+        )
+        return answer.not_yet
 
     async def rebuild_member(self, name: str) -> None:
         """Replace the state of a member that is not trusted by the leader's. Return when it agrees with the others.

@@ -10,12 +10,13 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
@@ -70,7 +71,11 @@ def start(flags: dict[str, object], config: ConfigFile = None) -> None:
         log.warning("insecure_mode_enabled")
     try:
         _check_certificates(settings, log)
-        raise typer.Exit(_run(settings, partial(_reload, flags, config, log)))
+        if _run(settings, partial(_reload, flags, config, log)):
+            log.info("process_replaced", detail="an administrator restarts this node")
+            close_logging()
+            _start_again()
+        raise typer.Exit(ExitCode.OK)
     except typer.Exit:
         raise
     except Exception as error:
@@ -154,7 +159,15 @@ def _reload(flags: dict[str, object], config: Path | None, log: structlog.stdlib
     log.warning("log_level_reloaded", log_level=level)  # visible at most levels
 
 
-def _run(settings: Settings, reload: Callable[[], None]) -> int:
+def _start_again() -> NoReturn:
+    """Replace this process by a new one with the same arguments. So a restart needs nobody who starts the node."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # The node ignores them at its end, and a new program inherits that.
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
+
+
+def _run(settings: Settings, reload: Callable[[], None]) -> bool:
     # gRPC's C++ core writes its own lines to stderr, one for every failed handshake of a port scan. The important ones
     # come back as errors. It reads this variable once, when it is first imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -23,7 +23,6 @@ import structlog
 from parleyd.addresses import parse_address
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.delivery.receipt_counts import ReceiptCounter
-from parleyd.exits import ExitCode
 from parleyd.group.opening import create_files
 from parleyd.group.rebuild import replace_state
 from parleyd.group.runner import GroupRunner
@@ -61,8 +60,10 @@ from parleyd.waiting_port import waiting_port
 from parleyd.wiring import Components, NodeSetup, build
 
 
-async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
-    """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError.
+async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
+    """Run one node until it is stopped; return whether it starts again.
+
+    Raises FatalError, StorageError, IdentityError.
 
     `reload` is called at SIGHUP. The node then looks at its certificates, too.
     """
@@ -70,10 +71,10 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
         importlib.import_module("parleyd.monitoring")  # loaded late, because its libraries take a fifth of a second
     # Modules and classes stay. A full collection visits every object while the event loop stands still, so not these.
     gc.freeze()
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+        loop.add_signal_handler(signal_number, stop.end)
     hung_up = asyncio.Event()
 
     def hang_up() -> None:
@@ -91,14 +92,33 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
             # The process ends. A signal that comes now must not take its exit code away.
             loop.remove_signal_handler(signal_number)
             signal.signal(signal_number, signal.SIG_IGN)
-    return ExitCode.OK
+    return stop.restarts
+
+
+class Stop:
+    """Whether the node has to stop, and whether it starts again after that. A signal to stop wins."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+        self.restarts = False
+        self._ends = False
+
+    def end(self) -> None:
+        """Stop for good."""
+        self._ends, self.restarts = True, False
+        self.is_asked.set()
+
+    def restart(self) -> None:
+        """Stop, and start again."""
+        self.restarts = not self._ends
+        self.is_asked.set()
 
 
 class Node:
     """One node of a cluster."""
 
-    def __init__(self, settings: Settings, data: DataDirectory, stop: asyncio.Event, hung_up: asyncio.Event) -> None:
-        """Prepare the node. It stops when `stop` is set, and looks at its certificates when `hung_up` is set."""
+    def __init__(self, settings: Settings, data: DataDirectory, stop: Stop, hung_up: asyncio.Event) -> None:
+        """Prepare the node. It stops when `stop` is asked for, and looks at its certificates when `hung_up` is set."""
         self._settings = settings
         self._data = data
         self._stop = stop
@@ -124,7 +144,7 @@ class Node:
         bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
-        """Run until `stop` is set and everything has ended."""
+        """Run until `stop` is asked for and everything has ended."""
         async with self._monitored():
             await self._run()
 
@@ -211,7 +231,7 @@ class Node:
             if self._settings.join
             else bootstrap_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
         )
-        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping = asyncio.ensure_future(self._stop.is_asked.wait())
         try:
             async with waiting_port(self._settings, self._certificates):
                 await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -257,7 +277,7 @@ class Node:
                 await self._until_stopped_or_fetched(parts.trust.rebuild.fetched)
                 await self._wind_down(parts)
                 # Not before: a leader has to hear that the transfer succeeded, and requests on their way are finished.
-                is_stopping = self._stop.is_set()
+                is_stopping = self._stop.is_asked.is_set()
                 service.stop_serving("this node stops" if is_stopping else "this node's state is being replaced")
                 for task in running:
                     task.cancel()
@@ -270,13 +290,13 @@ class Node:
             parts.passwords.close()
             await parts.runner.close()
             parts.snapshot_store.close()
-        if self._stop.is_set() or not parts.trust.rebuild.fetched.done():
+        if self._stop.is_asked.is_set() or not parts.trust.rebuild.fetched.done():
             return False
         await asyncio.to_thread(replace_state, self._data, parts.trust.rebuild.fetched.result())
         return True
 
     async def _until_stopped_or_fetched(self, fetched: asyncio.Future[Path]) -> None:
-        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping = asyncio.ensure_future(self._stop.is_asked.wait())
         try:
             await asyncio.wait((stopping, fetched), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -301,8 +321,8 @@ class Node:
         }
 
     async def _wind_down(self, parts: Components) -> None:
-        self._life.enter(Phase.STOPPING if self._stop.is_set() else Phase.STARTING)
-        self._logger.info("shutdown_started")
+        self._life.enter(Phase.STOPPING if self._stop.is_asked.is_set() else Phase.STARTING)
+        self._logger.info("shutdown_started", restarts=self._stop.restarts)
         await parts.health.enter_graceful_shutdown()
         if parts.runner.is_leader and len(parts.runner.raft.conf_state.voters) > 1:
             transferred = await parts.runner.transfer_leadership()
@@ -318,6 +338,7 @@ class Node:
             own=self._own,
             make_channel=self._make_channel,
             certificates=self._certificates,
+            restart=self._stop.restart,
             operator_token=self._operator_token,
             status_due=self._status_due,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -98,6 +99,7 @@ class NodeSetup:
     own: PeerInfo
     make_channel: ChannelFactory
     certificates: NodeCertificates | None
+    restart: Callable[[], None]
     operator_token: str
     status_due: asyncio.Event
 
@@ -165,7 +167,9 @@ def build(setup: NodeSetup) -> Components:
     router = CommandRouter(runner, group_links, settings.max_queued_commands)
     log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
     holders = EntryHolders(identity.node_id, runner.raft.status, links.list_holders)
-    changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
+    changes = MembershipChangeExecutor(
+        runner, links.connected, settings.election_timeout_max_ms, settings.shutdown_grace_s
+    )
     change_router = MembershipChangeRouter(runner, changes, group_links)
     addresses = AddressPublisher(setup.own, runner, router, links)
     disk = DiskMonitor(identity.node_id, setup.data, runner, links, setup.status_due.set)
@@ -376,6 +380,7 @@ def _make_client_server(
             trust.rebuild_member,
             passwords,
             backups,
+            setup.restart,
             setup.operator_token,
         ),
         server,

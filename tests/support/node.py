@@ -75,6 +75,7 @@ class InProcessCluster(InProcessState):
         self.term = 1
         self.nodes = [InProcessNode(self, name, NodeId(number)) for number, name in enumerate(names, start=1)]
         self.changes: list[peer_pb2.ClusterChange] = []  # changes of the members that were asked for
+        self.restarted: list[str] = []  # nodes that were asked to
         self.waiting: dict[str, MemberRow] = {}  # new nodes that wait to be added, by name
         self._passwords: PasswordHasher | None = None
         self.log_ins = LogInGuard(NodeId(1), lambda: NodeId(1), _no_other_leader)
@@ -244,6 +245,7 @@ class InProcessNode:
                 _no_rebuild,
                 self.cluster.passwords,
                 Backups(self.cluster.data, self.view.identity, authenticator.is_current),
+                lambda: self.cluster.restarted.append(self.name),
             ),
             server,
         )

@@ -16,6 +16,7 @@ import grpc
 from parley.cancellation import CHECK_TEXT, REPEAT_TEXT, unknown_if_cancelled
 from parley.cluster_model import NodeStatus
 from parley.errors import (
+    BadInputError,
     ClusterBehindError,
     NoMajorityError,
     NotSignedInError,
@@ -145,6 +146,14 @@ class UnaryCaller:
             return NodeStatus(str(endpoint), error=error.text, tls_trouble=isinstance(error, TlsError))
         self._known_endpoints.met(endpoint, answer.node_name)
         return convert.node_status(str(endpoint), answer, asked_at_ms=asked_at_ms, answered_at_ms=time.time() * 1000)
+
+    async def call_node(self, name: str, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, timeout_s: float) -> T:
+        """Call the node of this name, once. Raise BadInputError if none of the known addresses is known to be its."""
+        names = self._known_endpoints.names
+        endpoint = next((one for one in self._known_endpoints.all() if names.get(one) == name), None)
+        if endpoint is None:
+            raise BadInputError(f"No address of {name} is known. Nothing was sent. Give it with --hosts.")
+        return await self._once(invoke, endpoint, timeout_s, changes=True)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
         """Return the endpoint of a node that reports that it serves, other than `besides`."""

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from parley.terminal import account_import, backup_commands, cluster_admin, commands, doctor, replace_command
+from parley.terminal import (
+    account_import,
+    backup_commands,
+    cluster_admin,
+    commands,
+    doctor,
+    replace_command,
+    rolling_restart,
+)
 from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
@@ -115,6 +123,26 @@ async def transfer(
 ) -> None:
     """Transfer leadership to another node."""
     await cluster_admin.transfer(options, name or "")
+
+
+@cluster_app.command(name="rolling-restart", epilog=EPILOG)
+@with_connection_options
+async def restart(
+    options: ConnectionOptions,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Restart these nodes only. Default: all.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        int, typer.Option("--timeout", min=5, max=3600, help="Wait at most so many seconds for each node.")
+    ] = 120,
+) -> None:
+    """Restart the nodes one after the other, the leader last, each when all others have caught up.
+
+    A node replaces its process by a new one, which may be of a newer release. Stops at the first node that does not
+    come back, and names it.
+    """
+    await rolling_restart.run(options, names or [], timeout_s=timeout)
 
 
 @cluster_app.command(epilog=EPILOG)

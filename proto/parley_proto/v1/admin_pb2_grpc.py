@@ -64,6 +64,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
                 _registered_method=True)
+        self.RestartNode = channel.unary_unary(
+                '/parley.v1.Admin/RestartNode',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.RestartNodeRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.RestartNodeResponse.FromString,
+                _registered_method=True)
         self.RebuildMember = channel.unary_unary(
                 '/parley.v1.Admin/RebuildMember',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.RebuildMemberRequest.SerializeToString,
@@ -161,6 +166,13 @@ class AdminServicer:
 
     def TransferLeadership(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestartNode(self, request, context):
+        """Stops this node as planned and starts it again, if the leader finds all other voters caught up. Never the leader.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -270,6 +282,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.TransferLeadership,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'RestartNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartNode,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.RestartNodeRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.RestartNodeResponse.SerializeToString,
             ),
             'RebuildMember': grpc.unary_unary_rpc_method_handler(
                     servicer.RebuildMember,
@@ -484,6 +501,33 @@ class Admin:
             '/parley.v1.Admin/TransferLeadership',
             parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/RestartNode',
+            parley__proto_dot_v1_dot_admin__pb2.RestartNodeRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.RestartNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class AdminStub:
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]
     """Removes a member for good: its data directory is never admitted again."""
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]
+    RestartNode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RestartNodeRequest, _admin_pb2.RestartNodeResponse]
+    """Stops this node as planned and starts it again, if the leader finds all other voters caught up. Never the leader."""
     RebuildMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RebuildMemberRequest, _admin_pb2.RebuildMemberResponse]
     """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]
@@ -96,6 +98,8 @@ class AdminAsyncStub(AdminStub):
     RemoveMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
     """Removes a member for good: its data directory is never admitted again."""
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    RestartNode: _aio.UnaryUnaryMultiCallable[_admin_pb2.RestartNodeRequest, _admin_pb2.RestartNodeResponse]  # type: ignore[assignment]
+    """Stops this node as planned and starts it again, if the leader finds all other voters caught up. Never the leader."""
     RebuildMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RebuildMemberRequest, _admin_pb2.RebuildMemberResponse]  # type: ignore[assignment]
     """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]  # type: ignore[assignment]
@@ -176,6 +180,14 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.TransferLeadershipRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RestartNode(
+        self,
+        request: _admin_pb2.RestartNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RestartNodeResponse, _abc.Awaitable[_admin_pb2.RestartNodeResponse]]:
+        """Stops this node as planned and starts it again, if the leader finds all other voters caught up. Never the leader."""
 
     @_abc_1.abstractmethod
     def RebuildMember(

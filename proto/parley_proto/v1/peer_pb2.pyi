@@ -429,6 +429,7 @@ class ClusterChange(message.Message):
     PROMOTE_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
     TRANSFER_FIELD_NUMBER: builtins.int
+    RESTART_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
     ADMITTED_FIELD_NUMBER: builtins.int
     group: builtins.int
@@ -445,6 +446,10 @@ class ClusterChange(message.Message):
     def remove(self) -> RemoveMember: ...
     @builtins.property
     def transfer(self) -> TransferLeadership: ...
+    @builtins.property
+    def restart(self) -> RestartMember:
+        """permits it only: the member that asks then stops and starts by itself"""
+
     def __init__(
         self,
         *,
@@ -452,14 +457,15 @@ class ClusterChange(message.Message):
         promote: PromoteMember | None = ...,
         remove: RemoveMember | None = ...,
         transfer: TransferLeadership | None = ...,
+        restart: RestartMember | None = ...,
         group: builtins.int = ...,
         admitted: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "restart", b"restart", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "admitted", b"admitted", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "admitted", b"admitted", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "restart", b"restart", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer", "restart"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
@@ -508,6 +514,23 @@ class TransferLeadership(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """empty: the most advanced follower"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RestartMember(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
     def __init__(
         self,
         *,

@@ -73,6 +73,7 @@ class AdminService(AdminServicer):
         rebuild: RebuildCall,
         passwords: PasswordHasher,
         backups: BackupSource,
+        restart: Callable[[], None],
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
@@ -84,6 +85,7 @@ class AdminService(AdminServicer):
         self._rebuild = rebuild
         self._passwords = passwords
         self._backups = backups
+        self._restart = restart
         self._operator_token = operator_token
         self._started = time.monotonic()
 
@@ -166,6 +168,25 @@ class AdminService(AdminServicer):
         """Transfer leadership to another voter."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
+
+    @unary
+    async def RestartNode(self, request: pb.RestartNodeRequest, context: Context) -> pb.RestartNodeResponse:  # noqa: N802
+        """Restart this node, if the leader permits it."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        own = self._view.identity.name
+        if request.name != own:
+            raise ApiError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"This is {own}, not {request.name or 'a node without a name'}. Nothing was restarted. Ask the node "
+                "that is to be restarted.",
+            )
+        permit = peer_pb2.ClusterChange(restart=peer_pb2.RestartMember(name=own))
+        reply = await self._change_router.submit(permit, timeout_s=CHANGE_TIMEOUT_S)
+        if reply.status == peer_pb2.CHANGE_STATUS_BUSY:
+            return pb.RestartNodeResponse(not_yet=reply.detail)
+        _check(reply)
+        self._restart()
+        return pb.RestartNodeResponse()
 
     @unary
     async def RebuildMember(  # noqa: N802
@@ -332,10 +353,15 @@ class AdminService(AdminServicer):
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
-        if reply.status != peer_pb2.CHANGE_STATUS_DONE:
-            status = CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL)
-            raise ApiError(status, reply.detail, may_have_happened=status in UNKNOWN_CHANGES)
+        _check(reply)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
+
+
+def _check(reply: peer_pb2.ClusterChangeReply) -> None:
+    """Raise unless the change is done."""
+    if reply.status != peer_pb2.CHANGE_STATUS_DONE:
+        status = CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL)
+        raise ApiError(status, reply.detail, may_have_happened=status in UNKNOWN_CHANGES)
 
 
 CHANGE_STATUS: dict[int, grpc.StatusCode] = {

@@ -109,6 +109,7 @@ ACCESS = {
     "/parley.v1.Admin/AddMember": Access.SESSION,
     "/parley.v1.Admin/PromoteMember": Access.SESSION,
     "/parley.v1.Admin/RemoveMember": Access.SESSION,
+    "/parley.v1.Admin/RestartNode": Access.SESSION,
     "/parley.v1.Admin/TransferLeadership": Access.SESSION,
     "/parley.v1.Admin/RebuildMember": Access.SESSION,
     "/parley.v1.Admin/SetAdministrator": Access.SESSION,

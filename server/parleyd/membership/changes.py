@@ -1,4 +1,4 @@
-"""Membership changes and transfers of leadership, carried out by the leader (Raft §6, thesis §4.2).
+"""Membership changes, transfers of leadership and permits to restart, given by the leader (Raft §6, thesis §4.2).
 
 A new node is a learner first. It receives everything and does not count, so a missing node raises no quorum. It becomes
 a voter when it has received, within one election timeout, all that the log contained when the round began (thesis
@@ -29,6 +29,7 @@ from parleyd.membership.rules import (
     MembershipRequest,
     NoSuchMemberError,
     NotAdmittedError,
+    NotYetError,
     PromoteMember,
     RemoveMember,
 )
@@ -36,6 +37,10 @@ from parleyd.raft.types import NO_NODE, NodeId
 
 CHANGE_TIMEOUT_S = 5.0
 PROGRESS_CHECK_INTERVAL_S = 0.01
+
+READY_WITHIN_S = 2.0
+RESTART_MARGIN_S = 2.0
+"""A node that stops has left the others so long after `shutdown_grace_s` at the latest."""
 
 PENDING_TEXT = "another change of the members is in progress. Nothing was changed. Try again in a moment"
 UNKNOWN_TEXT = (
@@ -47,11 +52,18 @@ UNKNOWN_TEXT = (
 class MembershipChangeExecutor:
     """Carries out changes while this node leads."""
 
-    def __init__(self, replica: GroupRunner, connected: Callable[[NodeId], bool], round_ms: float) -> None:
-        """Prepare for the changes; a learner must receive within `round_ms` what the log has at its beginning."""
+    def __init__(
+        self, replica: GroupRunner, connected: Callable[[NodeId], bool], round_ms: float, grace_s: float = 10.0
+    ) -> None:
+        """Prepare for the changes; a learner must receive within `round_ms` what the log has at its beginning.
+
+        A node that may restart ends within `grace_s` and a margin. Until then no other one may.
+        """
         self._replica = replica
         self._connected = connected
         self._round_s = round_ms / 1000
+        self._restart_s = grace_s + RESTART_MARGIN_S
+        self._restarting = ("", 0.0)  # which node may restart, and when it has certainly gone
 
     async def carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         """Make one change; never raises, the reply contains the outcome."""
@@ -62,6 +74,8 @@ class MembershipChangeExecutor:
             return _reply(pb.CHANGE_STATUS_NOT_ADMITTED, str(error))
         except ChangeRefusedError as error:
             return _reply(pb.CHANGE_STATUS_REFUSED, str(error))
+        except NotYetError as error:
+            return _reply(pb.CHANGE_STATUS_BUSY, str(error))
         except NoSuchMemberError as error:
             return _reply(pb.CHANGE_STATUS_NOT_FOUND, str(error))
         except ChangePendingError:
@@ -84,6 +98,8 @@ class MembershipChangeExecutor:
                 return await self._propose(RemoveMember(change.remove.name, answering, change.remove.force))
             case "transfer":
                 return await self._transfer(change.transfer.name)
+            case "restart":
+                return await self._permit_restart(change.restart.name)
             case _:
                 raise ChangeRefusedError(
                     "this node's release does not have the requested change. Nothing was changed. Update the node"
@@ -138,6 +154,38 @@ class MembershipChangeExecutor:
             heard |= {node for node, progress in status.progress.items() if progress.recent_active}
             if heard.issuperset(status.conf_state.voters) or loop.time() > deadline:
                 return frozenset(node for node in heard if node == status.id or self._connected(node))
+            await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
+
+    async def _permit_restart(self, name: str) -> pb.ClusterChangeReply:
+        """Let one member stop for a moment. Nothing is proposed."""
+        self._check_leading()
+        replica, now = self._replica, asyncio.get_running_loop().time()
+        ready = await self._who_is_ready(NodeId(self._known(name).node_id))
+        rules.restart(replica.members, replica.raft.conf_state, replica.node_id, name, ready)
+        before, until = self._restarting
+        if before != name and now < until:
+            raise NotYetError(
+                f"{before} was restarted less than {self._restart_s:.0f} s ago. {name} was not restarted. Try again in "
+                f"{until - now:.0f} s"
+            )
+        self._restarting = (name, now + self._restart_s)
+        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
+
+    async def _who_is_ready(self, besides: NodeId) -> frozenset[NodeId]:
+        """Return the nodes that are connected and have all that the log has now; early if no other voter is missing."""
+        goal = self._replica.raft.status().last_index
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_WITHIN_S
+        while True:
+            self._check_leading()
+            status = self._replica.raft.status()
+            ready = {
+                node
+                for node, progress in status.progress.items()
+                if progress.match_index >= goal and self._connected(node)
+            } | {status.id}
+            if ready.issuperset(set(status.conf_state.voters) - {besides}) or loop.time() > deadline:
+                return frozenset(ready)
             await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
     def _match_index(self, node: NodeId) -> int:

@@ -29,6 +29,10 @@ class NotAdmittedError(ChangeRefusedError):
     """The node to add needs an administrator or a join token. It may ask again."""
 
 
+class NotYetError(Exception):
+    """Nothing was changed, and the same request may succeed in a moment."""
+
+
 class NoSuchMemberError(Exception):
     """No member has that name. Nothing was changed."""
 
@@ -162,6 +166,27 @@ def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfCh
             "a voter first"
         )
     return ConfChange((SingleChange(ConfChangeType.ADD_VOTER, node),))
+
+
+def restart(members: ClusterMembers, conf_state: ConfState, own: NodeId, name: str, ready: Collection[NodeId]) -> None:
+    """Raise unless member `name` may stop for a moment; `own` leads, `ready` are the nodes that have caught up."""
+    node = NodeId(known(members, name).node_id)
+    others = [voter for voter in conf_state.voters if voter != node]
+    if 2 * len(others) <= len(conf_state.voters):
+        raise ChangeRefusedError(
+            f"without {name} the cluster could accept no messages, because it has {len(conf_state.voters)} voters. "
+            "Nothing was restarted. Add a node first, or restart this one by hand"
+        )
+    if node == own:
+        raise ChangeRefusedError(
+            f"{name} leads. Nothing was restarted. Transfer leadership first: parley cluster transfer"
+        )
+    missing = sorted(members.rows[voter].name for voter in others if voter not in ready)
+    if missing:
+        raise NotYetError(
+            f"{', '.join(missing)} did not answer just now, or lacked entries of the log. Nothing was restarted. Wait "
+            f"until all other voters have caught up, then restart {name}"
+        )
 
 
 def remove(

@@ -115,6 +115,7 @@ TABLE: dict[str, Row] = {
     "Admin.PromoteMember": Row(ADMINISTRATOR, admin_pb2.PromoteMemberRequest(name="n2")),
     "Admin.RemoveMember": Row(ADMINISTRATOR, admin_pb2.RemoveMemberRequest(name="n2")),
     "Admin.TransferLeadership": Row(ADMINISTRATOR, admin_pb2.TransferLeadershipRequest()),
+    "Admin.RestartNode": Row(ADMINISTRATOR, admin_pb2.RestartNodeRequest(name="n1")),
     "Admin.RebuildMember": Row(ADMINISTRATOR, admin_pb2.RebuildMemberRequest(name="n1")),
     "Admin.SetAdministrator": Row(ADMINISTRATOR, admin_pb2.SetAdministratorRequest(account="ben", administrator=True)),
     "Admin.CreateInvitation": Row(ADMINISTRATOR, admin_pb2.CreateInvitationRequest()),

@@ -70,6 +70,7 @@ async def test_the_status_tells_strangers_what_a_client_needs_to_find_the_leader
         ("PromoteMember", pb.PromoteMemberRequest(name="n2")),
         ("RemoveMember", pb.RemoveMemberRequest(name="n2")),
         ("TransferLeadership", pb.TransferLeadershipRequest()),
+        ("RestartNode", pb.RestartNodeRequest(name="n1")),
         ("RebuildMember", pb.RebuildMemberRequest(name="n1")),
         ("SetAdministrator", pb.SetAdministratorRequest(account="ben", administrator=True)),
         ("ChangeSetting", pb.ChangeSettingRequest(name="max_message_bytes", value=1)),
@@ -100,6 +101,18 @@ async def test_changes_of_the_members_go_to_the_leader_as_they_were_asked_for(
     promote, remove, transfer = cluster.changes
     assert (promote.promote.name, remove.remove.name, remove.remove.force) == ("n2", "n3", True)
     assert transfer.transfer.name == "n1"
+
+
+async def test_a_node_restarts_itself_only_and_only_if_the_leader_permits_it(
+    cluster: InProcessCluster, raw: Raw, admin: Person
+) -> None:
+    code, text = await refused(raw.admin.RestartNode(pb.RestartNodeRequest(name="n2"), metadata=admin.metadata))
+    assert code is Code.FAILED_PRECONDITION
+    assert "This is n1, not n2" in text
+    assert (cluster.restarted, cluster.changes) == ([], [])
+    await raw.admin.RestartNode(pb.RestartNodeRequest(name="n1"), metadata=admin.metadata)
+    [change] = cluster.changes
+    assert (change.restart.name, cluster.restarted) == ("n1", ["n1"])
 
 
 async def test_a_node_that_does_not_answer_is_not_added(cluster: InProcessCluster, raw: Raw, admin: Person) -> None:

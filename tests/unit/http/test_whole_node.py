@@ -22,7 +22,7 @@ from parleyd import monitoring
 from parleyd.exits import ExitCode, FatalError
 from parleyd.group.runner import GroupRunner
 from parleyd.http.catalogue import METRICS, Kind, Metric
-from parleyd.node import Node
+from parleyd.node import Node, Stop
 from parleyd.security.certificate_files import load_certificates, write_ca, write_node
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import StatusPublisher
@@ -60,15 +60,15 @@ def settings_in(folder: Path, **changed: object) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[asyncio.Event]:
+async def running(settings: Settings) -> AsyncIterator[Stop]:
     """Run a node while inside; gives what stops it."""
-    stop = asyncio.Event()
+    stop = Stop()
     with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
         node = asyncio.ensure_future(Node(settings, data, stop, asyncio.Event()).run())
         try:
             yield stop
         finally:
-            stop.set()
+            stop.end()
             await node
 
 
@@ -201,7 +201,7 @@ async def test_a_node_without_its_cluster_lives_and_is_not_ready(tmp_path: Path)
         values = values_of((await ask(settings.http_listen, "/metrics")).body.decode())
         assert values["parley_node_phase", (("phase", "entering"),)] == 1
         assert values["parley_node_ready", ()] == 0
-        stop.set()
+        stop.end()
 
 
 async def test_a_node_whose_work_ended_with_an_error_says_that_it_has_to_be_restarted(
