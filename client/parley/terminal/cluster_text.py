@@ -1,8 +1,12 @@
 """The status of the cluster for a terminal: a table of the nodes, level, divergences, full disks, a verdict."""
 
+import time
+
 from parley import ClusterMember, ClusterPing, ClusterStatus, GenerationKind, NodeStatus
 from parley.terminal import text
 
+DAY_S = 86_400
+WARN_BEFORE_S = 30 * DAY_S
 COLUMNS = ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "LEVELS", "SERVING")
 
 NO_TLS = "There is no TLS connection to any node, so it is not known whether the cluster serves. See the reason above."
@@ -18,7 +22,13 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
     hints = [SIGN_IN] if any(node.name and not node.version for node in status.nodes) else []
-    troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status), *clock_lines(status)]
+    troubles = [
+        *divergence_lines(status),
+        *disk_lines(status),
+        *snapshot_lines(status),
+        *clock_lines(status),
+        *certificate_lines(status, time.time()),
+    ]
     said = [*level_lines(status), *generation_lines(status), *troubles, *hints, *elsewhere_lines(status)]
     return [*lines, "", *said, verdict(status)]
 
@@ -108,6 +118,24 @@ def clock_lines(status: ClusterStatus) -> list[str]:
 def disk_lines(status: ClusterStatus) -> list[str]:
     """Return a sentence for each node whose disk is nearly full."""
     return [f"The disk of {node.name} is nearly full: {node.disk}." for node in status.nodes if node.disk]
+
+
+def certificate_lines(status: ClusterStatus, now_s: float) -> list[str]:
+    """Return a sentence for each node whose certificate or CA ends within 30 days."""
+    left_s = ((node.name, node.certificate_expires_at_ms / 1000 - now_s) for node in status.nodes if _has_end(node))
+    return [
+        f"The certificate of {name}, or its CA, {_when(seconds)}. Renew it: parleyd cert renew."
+        for name, seconds in left_s
+        if seconds <= WARN_BEFORE_S
+    ]
+
+
+def _has_end(node: NodeStatus) -> bool:
+    return node.certificate_expires_at_ms > 0
+
+
+def _when(seconds: float) -> str:
+    return "has expired" if seconds <= 0 else f"expires in {int(seconds // DAY_S)} days"
 
 
 def elsewhere_lines(status: ClusterStatus | ClusterPing) -> list[str]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from parley import ClusterGeneration, ClusterMember, ClusterStatus, GenerationKind, NodeStatus
-from parley.terminal.cluster_text import cluster_lines
+from parley.terminal.cluster_text import certificate_lines, cluster_lines
 
 MEMBERS = tuple(
     ClusterMember(
@@ -105,3 +105,16 @@ def test_the_status_shows_how_the_present_generation_began() -> None:
     ]
     assert "recovered from one node on 2023-11-1" in line
     assert "after entry 812" in line
+
+
+def test_the_status_names_a_node_whose_certificate_ends_within_30_days() -> None:
+    day_ms, now_ms = 86_400_000, 1_000 * 86_400_000
+    nodes = tuple(
+        replace(node, certificate_expires_at_ms=now_ms + int(days * day_ms))
+        for node, days in ((N1, 31), (N2, 29.5), (N3, -1))
+    )
+    assert certificate_lines(ClusterStatus((*nodes, replace(N1, name="n4"))), now_ms / 1000) == [
+        "The certificate of n2, or its CA, expires in 29 days. Renew it: parleyd cert renew.",
+        "The certificate of n3, or its CA, has expired. Renew it: parleyd cert renew.",
+    ]
+    assert any("n3, or its CA, has expired" in line for line in cluster_lines(ClusterStatus(nodes)))
