@@ -281,7 +281,7 @@ def _guide(layout: Layout, *, restart: bool) -> list[str]:
         f"  chat, in another terminal   {chat} ACCOUNT=ann TO=ben",
         f"  and in a third              {chat} ACCOUNT=ben TO=ann",
         f"  passwords of these accounts {layout.root}/clients/ACCOUNT/password; the administrator is {OPERATOR}",
-        f'  the command parley          eval "$({script} env)"',
+        f'  parley on this cluster      eval "$({script} env)"',
         f"  kill a node                 {script} kill {first}   or: kill -9 PID",
         f"  start it again              {again}",
         "  stop everything             Ctrl-C (the data stays)",
