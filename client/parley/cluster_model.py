@@ -74,7 +74,7 @@ class NodeStatus:
     `certificate_expires_at_ms` is the first end of its certificate or CA, 0 without TLS or if it does not tell.
     `log_write_ms` is the median of its last durable writes, 0 if it does not tell.
     `backup_interval_s` and `last_backup_at_ms` are of the backups that the node writes by itself, 0 without them.
-    `generation` counts the lives of the cluster before this one; `generations` has those that a restore or a recovery
+    `generation` is that of the cluster, 0 for the first; `generations` has those that a restore or a recovery
     began, from level 3 on.
     """
 

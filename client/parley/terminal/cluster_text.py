@@ -88,12 +88,11 @@ def generation_lines(status: ClusterStatus) -> list[str]:
     newest = max(status.nodes, key=lambda node: node.generation, default=None)
     if newest is None or not newest.generation:
         return []
-    said = f"This is generation {newest.generation} of the cluster"
     for one in newest.generations[-1:]:
         how = "restored from a backup" if one.kind is GenerationKind.RESTORED else "recovered from one node"
         when = text.time_text(one.began_at_ms)
-        return [f"{said}, {how} on {when}. Nothing of the generation before after entry {one.after_index} is in it."]
-    return [f"{said}: it was restored or recovered."]
+        return [f"The cluster was {how} on {when}. Nothing of its former life after entry {one.after_index} is in it."]
+    return ["The cluster was restored from a backup or recovered from one node."]
 
 
 def divergence_lines(status: ClusterStatus) -> list[str]:

@@ -879,7 +879,7 @@ class GetStatusResponse(message.Message):
     refused: builtins.str
     """what the cluster does not accept because of its disks; empty elsewhere than at the leader"""
     generation: builtins.int
-    """lives of the cluster before this one"""
+    """of the cluster, 0 for the first"""
     wall_clock_ms: builtins.int
     """this node's own clock when it answered, Unix time"""
     certificate_expires_at_ms: builtins.int

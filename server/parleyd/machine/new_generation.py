@@ -3,7 +3,8 @@
 It is one transaction. It changes:
 
 - the membership: this node alone, and all others are recorded as removed, so their directories never join again
-- the generation: one more, by which clients and nodes distinguish this life from the one before
+- the generation: the second in which it begins, or one more if that is not higher. By it clients and nodes distinguish
+  this life from the one before, and from another one that began with the same state, as after a second restore
 - the position: GAP entries further, in a term above every earlier one
 - the counters of ids: GAP further for messages, ID_GAP for accounts, sessions, devices and conversations
 - the state hash: everything before, and a payload that says what was done
@@ -80,7 +81,7 @@ def _begin(state: State, new: NewGeneration) -> Begun:
     meta = state.meta
     after_index = meta.applied_index
     _leave_gaps(meta)
-    meta.generation += 1
+    meta.generation = max(meta.generation + 1, new.began_at_ms // 1000)
     meta.applied_term = new.term
     meta.membership = new.membership
     # The others go first: one of them may have had the name of this node, which its admission frees again.

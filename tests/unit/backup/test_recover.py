@@ -64,7 +64,7 @@ def identity_of(data: DataDirectory) -> identities.NodeIdentity:
     return identity
 
 
-def check_recovered(folder: Path, people: Sequence[str] = ("late1", "late2"), generation: int = 1) -> None:
+def check_recovered(folder: Path, people: Sequence[str] = ("late1", "late2"), generation: int = NOW_MS // 1000) -> None:
     """The directory starts as the only node of its cluster, with all entries."""
     with DataDirectory.open(folder) as data:
         assert identity_of(data) == IDENTITY
@@ -90,7 +90,7 @@ def check_recovered(folder: Path, people: Sequence[str] = ("late1", "late2"), ge
 
 def test_a_recovery_keeps_entries_beyond_the_commit_index_and_records_the_others_as_removed(folder: Path) -> None:
     begun = carry_out(folder)
-    assert begun == Begun(1, COMMITTED + len(LATE) + GAP, TERM + 1)
+    assert begun == Begun(NOW_MS // 1000, COMMITTED + len(LATE) + GAP, TERM + 1)
     check_recovered(folder)
     with DataDirectory.open(folder) as data, closing(StateReader.open(data.state_db)) as reader:
         assert [row.name for row in members.current(reader).removed] == ["n2", "n3"]
@@ -227,5 +227,5 @@ def repeat(folder: Path) -> str:
     except RecoveryRefusedError:
         return "recovered"
     assert (found.generation, found.last_index, found.commit_index) == (0, COMMITTED + 2, COMMITTED)
-    assert carry_out(folder).generation == 1
+    assert carry_out(folder).generation == NOW_MS // 1000
     return "old"

@@ -65,7 +65,7 @@ def test_restore_makes_a_node_of_the_settings_and_says_what_to_do_next(backup: P
     folder = tmp_path / "new"
     done = parleyd("restore", str(backup), *node_flags(folder))
     assert done.exit_code == 0, done.output
-    assert "generation 1" in done.stdout
+    assert "generation 1" in done.stdout, "the second in which it began"
     assert "Never start a node of the old cluster again" in done.stdout
     identity = identities.load(folder / "identity.json")
     assert identity is not None

@@ -34,8 +34,10 @@ def make_state(path: Path, level: int = MAX_LEVEL) -> bytes:
         return machine.state_hash
 
 
-def begin(path: Path, own: MemberRow = SAME_NAME, kind: GenerationKind = GenerationKind.RESTORED) -> Begun:
-    return begin_generation(path, NewGeneration(kind, own, b"one", 8, 1234))
+def begin(
+    path: Path, own: MemberRow = SAME_NAME, kind: GenerationKind = GenerationKind.RESTORED, at_ms: int = 1234
+) -> Begun:
+    return begin_generation(path, NewGeneration(kind, own, b"one", 8, at_ms))
 
 
 def counters(path: Path) -> list[int]:
@@ -91,6 +93,23 @@ def test_each_generation_stays_recorded_from_level_3_on(tmp_path: Path) -> None:
             GenerationRow(1, GenerationKind.RESTORED, 1234, len(history())),
             GenerationRow(2, GenerationKind.RECOVERED, 1234, first.index),
         )
+
+
+def test_two_generations_that_begin_with_one_state_differ(tmp_path: Path) -> None:
+    """An operator restores one backup, and later another one of the same life, or the same once more."""
+    begun = []
+    for second in (1_800_000_000, 1_800_000_001):
+        path = tmp_path / f"{second}.sqlite"
+        make_state(path)
+        begun.append(begin(path, at_ms=second * 1000 + 999).generation)
+    assert begun == [1_800_000_000, 1_800_000_001]
+
+
+def test_a_generation_is_higher_than_the_one_before_also_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    make_state(path)
+    assert begin(path, at_ms=1_800_000_000_000).generation == 1_800_000_000
+    assert begin(path, at_ms=1_700_000_000_000).generation == 1_800_000_001
 
 
 def test_below_level_3_only_the_number_is_known(tmp_path: Path) -> None:
