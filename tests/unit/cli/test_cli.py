@@ -6,11 +6,13 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -44,13 +46,16 @@ def parleyd(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | BaseException], list[Settings]]:
-    """Put a node in place of the real one, which ends as told; what it was started with is collected."""
+def node(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool | BaseException], list[Settings]]:
+    """Put a node in place of the real one, which ends as told; what it was started with is collected.
 
-    def put(ending: int | BaseException) -> list[Settings]:
+    True: an administrator restarts it.
+    """
+
+    def put(ending: bool | BaseException) -> list[Settings]:
         started: list[Settings] = []
 
-        async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
+        async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
             started.append(settings)
             if isinstance(ending, BaseException):
                 raise ending
@@ -162,17 +167,32 @@ def test_help_lists_the_commands_and_the_exit_codes(monkeypatch: pytest.MonkeyPa
 
 
 def test_start_runs_the_node_with_the_settings_and_ends_as_it_does(
-    node: Callable[[int], list[Settings]], tmp_path: Path
+    node: Callable[[bool], list[Settings]], tmp_path: Path
 ) -> None:
-    started = node(0)
+    started = node(False)
     assert parleyd("start", *insecure(tmp_path), "--heartbeat-ms", 75).exit_code == 0
     assert [(settings.name, settings.heartbeat_ms) for settings in started] == [("n1", 75)]
-    node(7)
-    assert parleyd("start", *insecure(tmp_path)).exit_code == 7
 
 
-def test_insecure_is_loud(node: Callable[[int], list[Settings]], tmp_path: Path) -> None:
-    node(0)
+def test_a_node_that_is_restarted_replaces_its_process_by_one_with_the_same_arguments(
+    node: Callable[[bool], list[Settings]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[tuple[str, list[str]]] = []
+
+    def execv(program: str, arguments: list[str]) -> NoReturn:
+        replaced.append((program, arguments))
+        raise SystemExit(0)  # as a program that is replaced, it does nothing after this
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # this process keeps its own
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "parleyd", "start", "--name", "n1"])
+    node(True)
+    assert parleyd("start", *insecure(tmp_path)).exit_code == 0
+    assert replaced == [(sys.executable, [sys.executable, "-m", "parleyd", "start", "--name", "n1"])]
+
+
+def test_insecure_is_loud(node: Callable[[bool], list[Settings]], tmp_path: Path) -> None:
+    node(False)
     result = parleyd("start", *insecure(tmp_path))
     assert "INSECURE: this node runs without TLS" in result.stderr
     (line,) = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
@@ -180,8 +200,8 @@ def test_insecure_is_loud(node: Callable[[int], list[Settings]], tmp_path: Path)
     assert line["event"] == "insecure_mode_enabled"
 
 
-def test_insecure_beyond_this_machine_starts_nothing(node: Callable[[int], list[Settings]], tmp_path: Path) -> None:
-    started = node(0)
+def test_insecure_beyond_this_machine_starts_nothing(node: Callable[[bool], list[Settings]], tmp_path: Path) -> None:
+    started = node(False)
     result = parleyd("start", *insecure(tmp_path), "--client-listen", "10.0.0.1:7600")
     assert result.exit_code == ExitCode.USAGE
     assert "add insecure_network if you mean it" in result.stderr
@@ -231,9 +251,9 @@ def test_a_log_for_people_says_once_what_stops_a_node(
 
 
 def test_a_node_starts_with_the_certificates_the_command_makes(
-    node: Callable[[int], list[Settings]], tmp_path: Path
+    node: Callable[[bool], list[Settings]], tmp_path: Path
 ) -> None:
-    started = node(0)
+    started = node(False)
     assert parleyd("cert", "ca", "--out", tmp_path).exit_code == 0
     assert parleyd("cert", "node", "n1", "--host", "127.0.0.1", "--out", tmp_path).exit_code == 0
     files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n1.pem", "--key-file", tmp_path / "n1.key"]
@@ -244,9 +264,9 @@ def test_a_node_starts_with_the_certificates_the_command_makes(
 
 
 def test_a_node_with_the_certificate_of_another_does_not_start(
-    node: Callable[[int], list[Settings]], tmp_path: Path
+    node: Callable[[bool], list[Settings]], tmp_path: Path
 ) -> None:
-    started = node(0)
+    started = node(False)
     parleyd("cert", "ca", "--out", tmp_path)
     parleyd("cert", "node", "n2", "--host", "127.0.0.1", "--out", tmp_path)
     files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n2.pem", "--key-file", tmp_path / "n2.key"]
@@ -257,9 +277,9 @@ def test_a_node_with_the_certificate_of_another_does_not_start(
 
 
 def test_a_certificate_that_misses_the_advertised_host_is_warned_about(
-    node: Callable[[int], list[Settings]], tmp_path: Path
+    node: Callable[[bool], list[Settings]], tmp_path: Path
 ) -> None:
-    node(0)
+    node(False)
     parleyd("cert", "ca", "--out", tmp_path)
     parleyd("cert", "node", "n1", "--host", "ward-a", "--out", tmp_path)
     files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n1.pem", "--key-file", tmp_path / "n1.key"]
