@@ -273,9 +273,9 @@ class InProcessNode:
         self.up = False
         if self.hub.publish in self.cluster.listeners:
             self.cluster.listeners.remove(self.hub.publish)
-        if self._server is not None:
-            await self._server.stop(0)
-            self._server = None
+        server, self._server = self._server, None  # at once: a second call must not stop it again
+        if server is not None:
+            await server.stop(0)
         if self._counting is not None:
             self._counting.cancel()
             await asyncio.wait([self._counting])

@@ -133,12 +133,14 @@ async def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> Non
 def break_off(monkeypatch: pytest.MonkeyPatch, cluster: InProcessCluster, names: set[str]) -> None:
     """These nodes die in the middle of a backup."""
     whole = Backups.stream
+    dying: list[asyncio.Future[None]] = []
 
     async def cut(self: Backups) -> AsyncGenerator[pb.BackupChunk]:
         left = 2
         async for chunk in whole(self):
             if self._identity.name in names and not left:
-                await cluster.node(self._identity.name).die()
+                # Not in this call, which ends with the node.
+                dying.append(asyncio.ensure_future(cluster.node(self._identity.name).die()))
                 await asyncio.Event().wait()
             left -= bool(chunk.data)
             yield chunk

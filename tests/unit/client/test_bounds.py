@@ -6,7 +6,6 @@ import pytest
 
 from parley import BadInputError, TooLargeError
 from parley.net import channel as channels
-from parley.net.grpc_errors import _TOO_LARGE
 from parley.terminal.text import from_this_device
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client
@@ -39,9 +38,8 @@ async def test_an_answer_above_the_bound_of_this_client_is_told_as_that(
             await anna.login("anna", PASSWORD)
             for _ in range(3):
                 cluster.store(bob, cluster.accounts["anna"], "x" * 60_000)
-            with pytest.raises(TooLargeError, match="larger than this client accepts") as error:
+            with pytest.raises(TooLargeError, match="larger than this client accepts"):
                 await anna.history("bob")
-            assert _TOO_LARGE in error.value.text
             assert len((await anna.history("bob", limit=1)).messages) == 1
 
 
