@@ -8,11 +8,9 @@ from parley.terminal.doctor_findings import Finding, critical, note, on_its_mach
 
 
 def answers(facts: Facts) -> Iterator[Finding]:
-    rule = "answers"
     if not facts.answered:
         for node in facts.nodes:
             yield critical(
-                rule=rule,
                 text=f"{node.address} does not answer: {node.error}",
                 effect="No node answers. What nodes acknowledged is on their disks. Nothing can be sent or read.",
                 command="parleyd doctor --config FILE    (on the machine of each node)",
@@ -20,7 +18,6 @@ def answers(facts: Facts) -> Iterator[Finding]:
         return
     for member, reason in facts.silent:
         yield warning(
-            rule=rule,
             node=member.name,
             text=f"{member.name} does not answer at {member.client_address or '?'}: {reason}",
             effect="The others have its data. It gets what it missed when it is back.",
@@ -28,7 +25,6 @@ def answers(facts: Facts) -> Iterator[Finding]:
         )
     for node in facts.silent_strangers:
         yield note(
-            rule=rule,
             text=f"{node.address} does not answer, and no member has this address: {node.error}",
             effect="The cluster does not need it. Clients lose time when they try it.",
             command="Remove it from the list of hosts.",
@@ -38,7 +34,6 @@ def answers(facts: Facts) -> Iterator[Finding]:
 def majority(facts: Facts) -> Iterator[Finding]:
     if facts.own and not any(node.serving for node in facts.own):
         yield critical(
-            rule="majority",
             text=f"{facts.voters_up} of {len(facts.voters)} voters answer, and none of them serves.",
             effect="The cluster accepts nothing. What it acknowledged is on disks. Clients keep the rest.",
             command="parleyd start --config FILE    (on the machines of the nodes that do not answer)",
@@ -51,7 +46,6 @@ def leader(facts: Facts) -> Iterator[Finding]:
         names = [node.name for node in leaders if node.term == term]
         if len(names) > 1:
             yield critical(
-                rule="leader",
                 text=f"{' and '.join(names)} both lead in term {term}.",
                 effect="This must not happen. Data may differ between the nodes.",
                 command="Stop all nodes, keep their data directories, and report it.",
@@ -60,7 +54,6 @@ def leader(facts: Facts) -> Iterator[Finding]:
     if len(named) > 1:
         texts = [f"{node.name} says {node.leader or 'nobody'}" for node in facts.own if not node.removed]
         yield warning(
-            rule="leader",
             text=f"The nodes do not agree who leads: {', '.join(texts)}.",
             effect="During an election this is normal. Nothing acknowledged is lost.",
             command="parley cluster doctor    (again, after ten seconds)",
@@ -70,7 +63,6 @@ def leader(facts: Facts) -> Iterator[Finding]:
 def spare(facts: Facts) -> Iterator[Finding]:
     if len(facts.voters) >= 3 and facts.voters_up == facts.majority:
         yield warning(
-            rule="spare",
             text=f"{facts.voters_up} of {len(facts.voters)} voters answer, just a majority.",
             effect="If one more stops, the cluster accepts nothing until one is back.",
             command="parley cluster status",
@@ -81,7 +73,6 @@ def few_nodes(facts: Facts) -> Iterator[Finding]:
     voters = len(facts.voters)
     if voters in (1, 2):
         yield warning(
-            rule="few_nodes",
             text=f"The cluster has {voters} voter{'s' if voters > 1 else ''}.",
             effect="If its disk fails, everything is lost."
             if voters == 1
@@ -90,7 +81,6 @@ def few_nodes(facts: Facts) -> Iterator[Finding]:
         )
     elif voters and voters % 2 == 0:
         yield note(
-            rule="few_nodes",
             text=f"The cluster has {voters} voters.",
             effect=f"It survives no more failures than {voters - 1} voters would.",
             command="parley cluster invite-node",
@@ -98,11 +88,9 @@ def few_nodes(facts: Facts) -> Iterator[Finding]:
 
 
 def foreign_nodes(facts: Facts) -> Iterator[Finding]:
-    rule = "wrong_members"
     for node in facts.answered:
         if node.cluster_id != facts.cluster_id:
             yield critical(
-                rule=rule,
                 node=node.name,
                 text=f"{node.name} at {node.address} belongs to cluster {node.cluster_id}, not {facts.cluster_id}.",
                 effect="It has none of this cluster's data, and clients that reach it are refused.",
@@ -112,7 +100,6 @@ def foreign_nodes(facts: Facts) -> Iterator[Finding]:
     for node in facts.own:
         if node.removed or (names and node.name not in names):
             yield warning(
-                rule=rule,
                 node=node.name,
                 text=f"{node.name} at {node.address} runs and is no member of the cluster.",
                 effect="It has no vote, and its data grows old.",
@@ -126,7 +113,6 @@ def _other_incarnation(facts: Facts, node: NodeStatus) -> Iterator[Finding]:
     member = next((member for member in facts.members if member.name == node.name), None)
     if member is not None and member.node_id and node.node_id and member.node_id != node.node_id:
         yield critical(
-            rule="wrong_members",
             node=node.name,
             text=f"{node.name} at {node.address} has another data directory than the member {node.name}.",
             effect="The member's vote and log are not there. The node takes no part.",
@@ -137,7 +123,6 @@ def _other_incarnation(facts: Facts, node: NodeStatus) -> Iterator[Finding]:
 def changes(facts: Facts) -> Iterator[Finding]:
     if any(node.joint for node in facts.own):
         yield note(
-            rule="changes",
             text="A change of the members is in progress.",
             effect="Majorities of the old and of the new members must agree until it ends.",
             command="parley cluster status",
@@ -145,7 +130,6 @@ def changes(facts: Facts) -> Iterator[Finding]:
     for member in facts.members:
         if member.learner:
             yield note(
-                rule="changes",
                 node=member.name,
                 text=f"{member.name} is a learner.",
                 effect="It receives everything and has no vote yet.",
@@ -159,7 +143,6 @@ def connections(facts: Facts) -> Iterator[Finding]:
         cut = [member.name for member in node.members if not member.connected and member.name in up]
         for name in cut:
             yield warning(
-                rule="connections",
                 node=node.name,
                 text=f"{node.name} has no connection to {name}, which answers here.",
                 effect="If one of them leads, the other gets no entries. The cluster survives less than it seems.",

@@ -31,7 +31,6 @@ def lag(facts: Facts) -> Iterator[Finding]:
         if needs_copy or behind >= LAG_ENTRIES:
             how = "needs a copy of the whole state" if needs_copy else "is behind"
             yield warning(
-                rule="lag",
                 node=node.name,
                 text=f"{node.name} {how}: it is at entry {node.applied_index}, the leader at {leader.commit_index}.",
                 effect="Its clients see old messages. It counts for no majority of the newest entries.",
@@ -40,7 +39,6 @@ def lag(facts: Facts) -> Iterator[Finding]:
     for node in facts.whole:
         if node.snapshots:
             yield warning(
-                rule="lag",
                 node=node.name,
                 text=f"{node.name} reports: {node.snapshots}.",
                 effect="The node that needs the copy does not catch up.",
@@ -49,11 +47,9 @@ def lag(facts: Facts) -> Iterator[Finding]:
 
 
 def state(facts: Facts) -> Iterator[Finding]:
-    rule = "state"
     reports = {node.divergence: node.name for node in reversed(facts.whole) if node.divergence}
     for text, name in reports.items():
         yield critical(
-            rule=rule,
             node=name,
             text=f"{name} reports: {text}",
             effect="The node that is concerned serves no clients. The others have the right state.",
@@ -67,7 +63,6 @@ def state(facts: Facts) -> Iterator[Finding]:
         if len(hashes) > 1:
             groups = " and ".join(f"{', '.join(names)} ({state_hash})" for state_hash, names in hashes.items())
             yield critical(
-                rule=rule,
                 text=f"The states differ at entry {index}: {groups}.",
                 effect="One of them has a wrong state. Nodes compare their states, too, and fence the minority.",
                 command="parley cluster rebuild NAME    (of the node that the cluster names)",
@@ -75,12 +70,10 @@ def state(facts: Facts) -> Iterator[Finding]:
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
-    rule = "releases"
     versions = sorted({node.version for node in facts.whole})
     if len(versions) > 1:
         texts = [f"{node.name} runs {node.version}" for node in facts.whole]
         yield warning(
-            rule=rule,
             text=f"The nodes run different releases: {', '.join(texts)}.",
             effect="The level of the cluster does not rise until the update is finished. Nothing is lost.",
             command=f"Install release {versions[-1]} on the other nodes, one after the other.",
@@ -89,7 +82,6 @@ def releases(facts: Facts) -> Iterator[Finding]:
     common = min((member.max_level for member in facts.members if member.max_level), default=0)
     if len(versions) == 1 and level and level < common:
         yield note(
-            rule=rule,
             text=f"The level of the cluster is {level}, and all members support {common}.",
             effect="New features wait for the level. It rises by itself unless level_limit holds it.",
             command="parley cluster settings",
@@ -97,14 +89,12 @@ def releases(facts: Facts) -> Iterator[Finding]:
 
 
 def clocks(facts: Facts) -> Iterator[Finding]:
-    rule = "clocks"
     for name, offset_ms in facts.clocks().items():
         if abs(offset_ms) <= CLOCK_WARNING_MS:
             continue
         make = critical if abs(offset_ms) > CLOCK_CRITICAL_MS else warning
         way = "ahead of" if offset_ms > 0 else "behind"
         yield make(
-            rule=rule,
             node=name,
             text=f"The clock of {name} is {abs(offset_ms) / 1000:.0f} s {way} the others.",
             effect="The cluster goes by the majority. If most clocks are wrong, sessions expire at the wrong time.",
@@ -113,7 +103,6 @@ def clocks(facts: Facts) -> Iterator[Finding]:
     for node in facts.whole:
         if node.clock:
             yield critical(
-                rule=rule,
                 node=node.name,
                 text=f"{node.name} reports: {node.clock}.",
                 effect="A node whose clock is wrong does not lead.",
@@ -131,7 +120,6 @@ def _cluster_time(facts: Facts) -> Iterator[Finding]:
     ]
     if ahead and sorted(ahead)[len(ahead) // 2] > CLOCK_CRITICAL_MS:
         yield critical(
-            rule="clocks",
             text=f"The time of the cluster is {min(ahead) / 1000:.0f} s ahead of its nodes' clocks.",
             effect="Sessions expire too early.",
             command="parley cluster set-time",
@@ -147,7 +135,6 @@ def certificates(facts: Facts) -> Iterator[Finding]:
             continue
         make = critical if days <= CERTIFICATE_CRITICAL_DAYS else warning
         yield make(
-            rule="certificates",
             node=node.name,
             text=f"The certificate of {node.name}, or its CA, has expired."
             if days < 0
@@ -158,11 +145,9 @@ def certificates(facts: Facts) -> Iterator[Finding]:
 
 
 def disks(facts: Facts) -> Iterator[Finding]:
-    rule = "disks"
     for node in facts.whole:
         if node.refused:
             yield critical(
-                rule=rule,
                 text=f"{node.refused[:1].upper()}{node.refused[1:]}.",
                 effect="What is stored is safe. Clients keep what they could not send.",
                 command="parley cluster status    (names the disks; make room there)",
@@ -173,7 +158,6 @@ def disks(facts: Facts) -> Iterator[Finding]:
             continue
         make = critical if free < reserve or node.disk else warning
         yield make(
-            rule=rule,
             node=node.name,
             text=f"The disk of {node.name} has {free // MIB} MiB free; {reserve // MIB} MiB are its reserve.",
             effect="Below the reserve the node does not lead. With a majority below it, the cluster takes no messages.",
@@ -188,7 +172,6 @@ def sync(facts: Facts) -> Iterator[Finding]:
             continue
         make = critical if node.log_write_ms >= SYNC_CRITICAL_MS else warning
         yield make(
-            rule="sync",
             node=node.name,
             text=f"A durable write of {node.name} takes {node.log_write_ms:.0f} ms (median of the last ones).",
             effect="Every message waits for such a write on a majority of the nodes.",
@@ -205,7 +188,6 @@ def descriptors(facts: Facts) -> Iterator[Finding]:
             continue
         make = critical if percent >= FILES_CRITICAL_PERCENT else warning
         yield make(
-            rule="descriptors",
             node=node.name,
             text=f"{node.name} has {node.open_files} of {node.open_files_limit} files open ({percent}%).",
             effect="At the limit it accepts no more clients.",
@@ -215,11 +197,9 @@ def descriptors(facts: Facts) -> Iterator[Finding]:
 
 def backups(facts: Facts) -> Iterator[Finding]:
     """Yield the nodes whose own backups are too old, or that no node writes any."""
-    rule = "backups"
     planned = [node for node in facts.whole if node.backup_interval_s]
     if not planned:
         yield note(
-            rule=rule,
             text="No node that answers writes backups by itself.",
             effect="If a majority of the disks is lost, what is in no backup is lost. Others are not known here.",
             command="parley cluster backup FILE    (or set backup_folder and backup_interval_s on a node)",
@@ -232,7 +212,6 @@ def backups(facts: Facts) -> Iterator[Finding]:
         make = critical if intervals > BACKUP_CRITICAL_INTERVALS else warning
         age = f"is {since_s / 3600:.0f} h old" if node.last_backup_at_ms else "does not exist"
         yield make(
-            rule=rule,
             node=node.name,
             text=f"The newest backup of {node.name} {age}; one is due every {node.backup_interval_s / 3600:g} h.",
             effect="If a majority of the disks is lost, all that is newer is lost.",

@@ -5,7 +5,7 @@ ok. Rules that need what nodes tell only to accounts are not judged without a se
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley import NodeStatus
 from parley.terminal import doctor_cluster_rules as cluster_rules
@@ -54,7 +54,7 @@ def judge(nodes: Sequence[NodeStatus], now_ms: int) -> tuple[Finding, ...]:
         if (rule.needs_session and not facts.whole) or (rule.name != "answers" and not facts.answered):
             skipped.append(rule.name)
             continue
-        found = list(rule.look(facts))
+        found = [replace(finding, rule=rule.name) for finding in rule.look(facts)]
         findings += found or [Finding(rule.name, Severity.OK, rule.fine)]
     if skipped:
         findings.append(_not_judged(skipped, facts))

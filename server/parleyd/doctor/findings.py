@@ -44,9 +44,10 @@ class Finding:
     command: str = ""
 
 
-note = partial(Finding, severity=Severity.NOTE)
-warning = partial(Finding, severity=Severity.WARNING)
-critical = partial(Finding, severity=Severity.CRITICAL)
+# Rules yield these without their name. Who runs a rule puts it there.
+note = partial(Finding, rule="", severity=Severity.NOTE)
+warning = partial(Finding, rule="", severity=Severity.WARNING)
+critical = partial(Finding, rule="", severity=Severity.CRITICAL)
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
