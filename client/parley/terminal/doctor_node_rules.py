@@ -1,6 +1,8 @@
 """Rules of `parley cluster doctor` about each node: state, release, clock, certificate, disk, open files. Pure."""
 
+import re
 from collections.abc import Iterator
+from statistics import median_low
 
 from parley.terminal.doctor_facts import Facts
 from parley.terminal.doctor_findings import Finding, critical, note, on_its_machine, warning
@@ -70,7 +72,7 @@ def state(facts: Facts) -> Iterator[Finding]:
 
 
 def releases(facts: Facts) -> Iterator[Finding]:
-    versions = sorted({node.version for node in facts.whole})
+    versions = sorted({node.version for node in facts.whole}, key=_numbers)
     if len(versions) > 1:
         texts = [f"{node.name} runs {node.version}" for node in facts.whole]
         yield warning(
@@ -86,6 +88,11 @@ def releases(facts: Facts) -> Iterator[Finding]:
             effect="New features wait for the level. It rises by itself unless level_limit holds it.",
             command="parley cluster settings",
         )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return what orders releases: 0.10 comes after 0.9."""
+    return [int(number) for number in re.findall(r"[0-9]+", version)]
 
 
 def clocks(facts: Facts) -> Iterator[Finding]:
@@ -118,9 +125,10 @@ def _cluster_time(facts: Facts) -> Iterator[Finding]:
         for node in facts.whole
         if node.cluster_time_ms and node.clock_offset_ms is not None
     ]
-    if ahead and sorted(ahead)[len(ahead) // 2] > CLOCK_CRITICAL_MS:
+    most_ms = median_low(ahead) if ahead else 0.0  # of most of them, at least so much
+    if most_ms > CLOCK_CRITICAL_MS:
         yield critical(
-            text=f"The time of the cluster is {min(ahead) / 1000:.0f} s ahead of its nodes' clocks.",
+            text=f"The time of the cluster is {most_ms / 1000:.0f} s ahead of its nodes' clocks.",
             effect="Sessions expire too early.",
             command="parley cluster set-time",
         )

@@ -75,6 +75,11 @@ def third(**changes: object) -> Change:
     return lambda nodes: (*nodes[:2], replace(nodes[2], **changes))  # type: ignore[arg-type]
 
 
+def first_two(**changes: object) -> Change:
+    """Two nodes are different."""
+    return lambda nodes: (*(replace(node, **changes) for node in nodes[:2]), *nodes[2:])  # type: ignore[arg-type]
+
+
 def every(**changes: object) -> Change:
     """Every node is different."""
     return lambda nodes: tuple(replace(node, **changes) for node in nodes)  # type: ignore[arg-type]
@@ -204,6 +209,7 @@ STAYS_OK: list[tuple[str, Change]] = [
     ("clocks", every(cluster_time_ms=NOW_MS + 60_000)),
     ("clocks", both(every(cluster_time_ms=NOW_MS + 3_600_000), every(clock_offset_ms=3_600_000.0))),
     ("clocks", every(cluster_time_ms=NOW_MS - 3_600_000)),
+    ("clocks", both(of_size(4), first_two(cluster_time_ms=NOW_MS + 60_001))),
     ("certificates", third(certificate_expires_at_ms=days(CERTIFICATE_WARNING_DAYS + 1))),
     ("certificates", third(certificate_expires_at_ms=0)),
     ("disks", third(disk_free_bytes=512 * MIB)),
@@ -327,6 +333,18 @@ def test_the_form_for_programs_has_a_version_and_every_field() -> None:
     assert [set(row) for row in made["findings"]] == [{"rule", "severity", "node", "text", "effect", "command"}] * len(
         findings
     )
+
+
+def test_the_release_to_install_is_the_newest_by_its_numbers() -> None:
+    nodes = third(version="0.10.0")(every(version="0.9.0")(healthy()))
+    (finding,) = (one for one in judge(nodes, NOW_MS) if one.rule == "releases")
+    assert finding.command == "Install release 0.10.0 on the other nodes, one after the other."
+
+
+def test_the_time_that_is_told_of_the_cluster_is_that_which_was_judged() -> None:
+    """One clock that is wrong, too, does not hide how far the others are."""
+    nodes = third(clock_offset_ms=3_600_000.0)(every(cluster_time_ms=NOW_MS + 90_000)(healthy()))
+    assert "The time of the cluster is 90 s ahead of its nodes' clocks." in [one.text for one in judge(nodes, NOW_MS)]
 
 
 def test_a_finding_keeps_its_place_among_those_of_its_severity() -> None:
