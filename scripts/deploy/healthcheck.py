@@ -1,4 +1,4 @@
-"""Ends with 0 if the node of this container answers, for HEALTHCHECK: its page /healthz, or its port where it has none.
+"""Ends with 0 if the node of this container answers, for HEALTHCHECK: its page /healthz, or else a port of it.
 
 It reads the settings as the node does (PARLEYD_CONFIG and the other variables).
 """
@@ -10,40 +10,36 @@ import os
 import socket
 import sys
 
+from parleyd.addresses import Address, parse_address
+from parleyd.doctor.network import reachable
+from parleyd.settings.http_pair import http_pair
 from parleyd.settings.load import load_settings
 from parleyd.settings.table import Settings
 
 TIMEOUT_S = 4.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a server's address, and what a client calls it
 
 
 def check(settings: Settings) -> str:
     """Return what is wrong; empty if nothing is."""
-    host, port = _reachable(settings.http_listen or settings.client_listen)
+    address = reachable(parse_address(settings.http_listen or settings.client_listen))
     try:
-        # A loopback address has a page without TLS, unless a certificate was given for it.
-        if settings.http_listen and host in ("127.0.0.1", "::1", "localhost") and settings.http_cert_file is None:
-            return _ask(host, port)
-        socket.create_connection((host, port), TIMEOUT_S).close()
+        if settings.http_listen and http_pair(settings) is None:
+            return _ask(address)
+        # With TLS, an answer of the port is enough.
+        socket.create_connection((address.host, address.port), TIMEOUT_S).close()
     except (OSError, http.client.HTTPException) as error:
-        return f"{host}:{port} does not answer: {error}"
+        return f"{address} does not answer: {error}"
     return ""
 
 
-def _ask(host: str, port: int) -> str:
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+def _ask(address: Address) -> str:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
         return "" if answer.status == http.client.OK else answer.read(4096).decode(errors="replace")
     finally:
         connection.close()
-
-
-def _reachable(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    return _ANY.get(host, host), int(port)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,15 @@ def test_the_health_check_takes_the_port_where_there_is_no_page() -> None:
         assert check(node(client_listen=address)) == ""
     assert "does not answer" in check(node(client_listen=address))
     assert "does not answer" in check(node(http_listen=address))
+
+
+def test_the_health_check_asks_the_port_where_the_page_serves_tls(page: tuple[str, list[int]]) -> None:
+    """On all addresses it has the node's certificate, unless the node has none."""
+    address, statuses = page
+    statuses[0] = 503
+    everywhere = replace(node(), http_listen=f"0.0.0.0:{address.rpartition(':')[2]}")
+    assert check(everywhere) == "a reason"
+    assert check(replace(everywhere, insecure=False, cert_file=Path("n.pem"), key_file=Path("n.key"))) == ""
 
 
 # ---- what Docker says to it

@@ -169,6 +169,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "structlog",
         "parleyd.addresses",
         "parleyd.owners",
+        "parleyd.settings.http_pair",
         "parleyd.settings.table",
     ),
     # The doctor reads what a node has written, beside it or without it, and starts nothing.

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import serialization
 
 from parleyd.security.certificate_files import load_certificates, load_key, write_ca, write_node
 from parleyd.security.certificates import CertificateError
-from parleyd.security.http_tls import HttpTls, http_pair
+from parleyd.security.http_tls import HttpTls
 from parleyd.security.node_certificates import NodeCertificates
+from parleyd.settings.http_pair import http_pair
 from parleyd.settings.table import Settings
 from tests.unit.security.test_tls import settings_of
 
