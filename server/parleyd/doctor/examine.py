@@ -91,9 +91,7 @@ def look_at_certificate(settings: Settings, now: datetime.datetime | None = None
         )
     except CertificateError as error:
         return CertificateLook(error=str(error))
-    # Its own rule says when it ends.
-    warnings = tuple(text for text in checked.warnings if " expires on " not in text)
-    return CertificateLook(days_left=(checked.expires_at - now).days, warnings=warnings)
+    return CertificateLook(days_left=(checked.expires_at - now).days, warnings=checked.unnamed)
 
 
 def look_at_backups(settings: Settings, now_s: float) -> BackupsLook | None:

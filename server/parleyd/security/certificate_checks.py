@@ -26,11 +26,17 @@ RENEW_ADVICE = "renew it with `parleyd cert renew` and copy it here; a running n
 
 @dataclass(frozen=True, slots=True)
 class CertificateReport:
-    """A certificate that works now, and warnings about it."""
+    """A certificate that works now, and warnings: what expires soon, and which addresses it does not name."""
 
     expires_at: datetime.datetime
     names: tuple[str, ...]
-    warnings: tuple[str, ...]
+    expiry: tuple[str, ...]
+    unnamed: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return all warnings."""
+        return (*self.expiry, *self.unnamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +102,14 @@ def check_pems(
     _check_uses(certificate, files.certificate)
     expires_at = min(certificate.not_valid_after_utc, signer.not_valid_after_utc)
     names = names_in(certificate)
-    uncovered = [host for host in (parse_address(address).host for address in advertised) if not _covers(names, host)]
-    warnings = (
-        *_expiry_warnings(files.certificate, files.ca, certificate, signer, now),
-        *(
-            f"{files.certificate} does not name {host}: clients that dial it will refuse the connection; "
-            f"make it anew with `parleyd cert node {name} --host {host}`"
-            for host in uncovered
-        ),
+    expiry = tuple(_expiry_warnings(files.certificate, files.ca, certificate, signer, now))
+    unnamed = tuple(
+        f"{files.certificate} does not name {host}: clients that dial it will refuse the connection; "
+        f"make it anew with `parleyd cert node {name} --host {host}`"
+        for host in (parse_address(address).host for address in advertised)
+        if not _covers(names, host)
     )
-    return CertificateReport(expires_at, names, warnings)
+    return CertificateReport(expires_at, names, expiry, unnamed)
 
 
 def first_end(pems: Pems, files: CertificateFiles) -> datetime.datetime:
