@@ -31,7 +31,7 @@ from parleyd.observability.figures import HistogramReading, Sample
 Value = float | HistogramReading
 
 FRESH_S = 0.25
-"""A rendering is given to whoever asks within this time, so that scrapes without end cost four renderings a second."""
+"""A rendering is given to whoever asks within this time. So scrapes without end cost four of each form a second."""
 
 
 class Form(enum.Enum):

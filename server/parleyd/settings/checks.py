@@ -118,8 +118,7 @@ def _backups_have_a_folder(settings: Settings, _: Mapping[str, str]) -> Iterator
 @_looks_at("client_listen", "peer_listen")
 def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     client, peer = parse_address(settings.client_listen), parse_address(settings.peer_listen)
-    same_host = client.host == peer.host or client.is_unspecified or peer.is_unspecified
-    if same_host and client.port == peer.port:
+    if _collide(client, peer):
         yield Finding(
             "peer_listen",
             f"must differ from client_listen, which is {client}: clients and nodes need different ports",
@@ -133,9 +132,14 @@ def _monitoring_has_a_port_of_its_own(settings: Settings, _: Mapping[str, str]) 
     http = parse_address(settings.http_listen)
     for name in ("client_listen", "peer_listen"):
         other = parse_address(getattr(settings, name))
-        same_host = http.host == other.host or http.is_unspecified or other.is_unspecified
-        if same_host and http.port == other.port:
+        if _collide(http, other):
             yield Finding("http_listen", f"must differ from {name}, which is {other}: monitoring needs its own port")
+
+
+def _collide(one: Address, other: Address) -> bool:
+    """Return whether nobody can listen on both."""
+    same_host = one.host == other.host or one.is_unspecified or other.is_unspecified
+    return same_host and one.port == other.port
 
 
 @_looks_at("client_listen", "client_advertise")
