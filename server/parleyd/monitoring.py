@@ -25,11 +25,11 @@ from parleyd.listening import address_in_use_text
 from parleyd.node_figures import one_of
 from parleyd.observability.figures import Sample
 from parleyd.observability.loop_lag import LoopLag
+from parleyd.security.certificate_checks import WARN_BEFORE_EXPIRY
 from parleyd.security.http_tls import HttpTls
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 
-WARN_DAYS = 30
 LOOK_EVERY_S = 10.0
 _DAY_S = 86_400
 
@@ -77,7 +77,7 @@ class Monitoring:
 
     def _warn_of_ends(self) -> None:
         left_s = self._tls.ends().get("http", float("inf")) - time.time()
-        if left_s < WARN_DAYS * _DAY_S:
+        if left_s < WARN_BEFORE_EXPIRY.total_seconds():
             self._logger.warning(
                 "http_certificate_expires",
                 days=int(left_s / _DAY_S),

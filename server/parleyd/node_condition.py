@@ -16,7 +16,10 @@ from parleyd.storage.disk_space import DiskSpace
 
 @dataclass(frozen=True, slots=True)
 class NodeCondition:
-    """What was measured at one time; 0 is for what is not known. Times are Unix time."""
+    """What was measured at one time; 0 is for what is not known. Times are Unix time.
+
+    GetStatus tells it by these names.
+    """
 
     wall_clock_ms: int = 0
     certificate_expires_at_ms: int = 0

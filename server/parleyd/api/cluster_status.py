@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 
 from parley_proto.v1 import admin_pb2 as pb
@@ -69,15 +70,7 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
             cluster_time_ms=view.replica.cluster_now_ms,
             generation=summary.generation,
             generations=lives,
-            wall_clock_ms=condition.wall_clock_ms,
-            certificate_expires_at_ms=condition.certificate_expires_at_ms,
-            disk_free_bytes=condition.disk_free_bytes,
-            disk_reserve_bytes=condition.disk_reserve_bytes,
-            open_files=condition.open_files,
-            open_files_limit=condition.open_files_limit,
-            log_write_ms=condition.log_write_ms,
-            backup_interval_s=condition.backup_interval_s,
-            last_backup_at_ms=condition.last_backup_at_ms,
+            **asdict(condition),
         )
     )
     return answer
