@@ -260,21 +260,16 @@ class _Restarter:
                 note(str(error))
 
 
-def _is_elsewhere(layout: Layout) -> bool:
-    return layout.root != (Path.cwd() / "var").absolute()
-
-
 def _make_run(layout: Layout) -> str:
     """Return the command that starts this cluster again."""
     nodes = "" if len(layout.nodes) == DEFAULT_NODES else f" NODES={len(layout.nodes)}"
-    return "make run" + nodes + (f" VAR={layout.root}" if _is_elsewhere(layout) else "")
+    return "make run" + nodes + (f" VAR={layout.root}" if layout.is_elsewhere else "")
 
 
 def _guide(layout: Layout, *, restart: bool) -> list[str]:
     first = layout.names[0]
-    elsewhere = _is_elsewhere(layout)
     script = layout.script
-    chat = f"make chat VAR={layout.root}" if elsewhere else "make chat"
+    chat = f"make chat VAR={layout.root}" if layout.is_elsewhere else "make chat"
     again = "by itself (--restart)" if restart else f"{script} start {first}"
     return [
         f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",

@@ -72,10 +72,14 @@ class Layout:
         return tuple(node.client_address for node in self.nodes)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Return whether commands need the folder's name, because it is not the usual one."""
+        return self.root != (Path.cwd() / "var").absolute()
+
+    @property
     def script(self) -> str:
         """Return what a person types to control this cluster."""
-        is_usual = self.root == (Path.cwd() / "var").absolute()
-        return "scripts/cluster.py" if is_usual else f"scripts/cluster.py --var {shlex.quote(str(self.root))}"
+        return "scripts/cluster.py" + (f" --var {shlex.quote(str(self.root))}" if self.is_elsewhere else "")
 
     @property
     def ca_file(self) -> Path:
