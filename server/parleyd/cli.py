@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import platform
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -161,9 +160,6 @@ def _reload(flags: dict[str, object], config: Path | None, log: structlog.stdlib
 
 def _start_again() -> NoReturn:
     """Replace this process by a new one with the same arguments. So a restart needs nobody who starts the node."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # The node ignores them at its end, and a new program inherits that.
-        signal.signal(number, signal.SIG_DFL)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
 
 

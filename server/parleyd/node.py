@@ -92,6 +92,11 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
             # The process ends. A signal that comes now must not take its exit code away.
             loop.remove_signal_handler(signal_number)
             signal.signal(signal_number, signal.SIG_IGN)
+    if stop.restarts:
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            # Everything is closed. A signal to stop wins until the new program has its own handlers. SIGHUP stays
+            # ignored until then: a start reads settings and certificates anyway.
+            signal.signal(signal_number, signal.SIG_DFL)
     return stop.restarts
 
 

@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import types
@@ -184,7 +183,6 @@ def test_a_node_that_is_restarted_replaces_its_process_by_one_with_the_same_argu
         raise SystemExit(0)  # as a program that is replaced, it does nothing after this
 
     monkeypatch.setattr(os, "execv", execv)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # this process keeps its own
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "parleyd", "start", "--name", "n1"])
     node(True)
     assert parleyd("start", *insecure(tmp_path)).exit_code == 0
