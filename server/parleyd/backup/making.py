@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from parleyd.machine.reader import position
 from parleyd.raft.types import Index, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.disk_space import DiskSpace
+from parleyd.storage.errors import CopyFailedError
 from parleyd.storage.files import create_private, fsync_path, rename_durably
 from parleyd.storage.identity import NodeIdentity
 from parleyd.storage.snapshots import TEMPORARY_SUFFIX, SnapshotFile, read_chunks
@@ -85,15 +87,18 @@ class Backups:
     async def write_into(self, folder: Path) -> Path:
         """Make a backup and write it into an existing folder; the file is durable and complete when this returns.
 
-        Raises BackupBusyError, CopyFailedError and OSError. No incomplete file is left.
+        Raises BackupBusyError, CopyFailedError and OSError. No incomplete file is left. If this is cancelled, the
+        thread ends after the present piece: a node that stops does not wait for a large backup.
         """
         with self._copying(await self._begin()) as copying:
             copied = await asyncio.shield(copying)
-            writing = asyncio.ensure_future(asyncio.to_thread(self._write, copied, folder))
+            is_cancelled = threading.Event()
+            writing = asyncio.ensure_future(asyncio.to_thread(self._write, copied, folder, is_cancelled))
             try:
                 return await asyncio.shield(writing)
             except asyncio.CancelledError:
-                await asyncio.wait({writing})
+                is_cancelled.set()
+                await asyncio.gather(writing, return_exceptions=True)
                 raise
 
     def own_files(self, folder: Path) -> list[Path]:
@@ -162,7 +167,7 @@ class Backups:
         header.content_bytes, header.content_sha256 = file.total_bytes, file.sha256
         return Copied(file, header)
 
-    def _write(self, copied: Copied, folder: Path) -> Path:
+    def _write(self, copied: Copied, folder: Path, is_cancelled: threading.Event) -> Path:
         DiskSpace(folder, self._data.space.reserve_bytes).check_room_for_copy(copied.file.total_bytes)
         target = folder / self._name(copied.header)
         temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
@@ -170,6 +175,8 @@ class Backups:
         try:
             with create_private(temporary) as file:
                 for piece in copied.pieces():
+                    if is_cancelled.is_set():
+                        raise CopyFailedError(f"writing {target} was cancelled. No file is left.")
                     file.write(piece.data)
             fsync_path(temporary)
             rename_durably(temporary, target)

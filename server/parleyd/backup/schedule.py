@@ -65,16 +65,15 @@ class BackupSchedule:
     async def step(self, folder: Path) -> float:
         """Make a backup if one is due. Return after how many seconds to look again."""
         try:
-            files = await asyncio.to_thread(self._backups.own_files, folder)
-            due_s = max(self._due_s(files), self._not_before_s)
+            due_s = max(await asyncio.to_thread(self._due_s, folder), self._not_before_s)
             now_s = self._now_s()
             if now_s < due_s:
                 return min(due_s - now_s, LOOK_S)
             if not self._may_make():
                 return LOOK_S
             made = await self._backups.write_into(folder)
-            size, self.newest_at_s = made.stat().st_size, self._now_s()
-            removed = await asyncio.to_thread(self._remove_old, folder)
+            self.newest_at_s = self._now_s()
+            size, removed = await asyncio.to_thread(self._tidy, made)
         except (OSError, CopyFailedError, BackupBusyError) as error:
             retry_s = min(RETRY_S, self._interval_s)
             self._not_before_s = self._now_s() + retry_s
@@ -83,14 +82,17 @@ class BackupSchedule:
         self._logger.info("backup_written", file=str(made), bytes=size, removed=[path.name for path in removed])
         return min(self._interval_s, LOOK_S)
 
-    def _due_s(self, files: list[Path]) -> float:
+    # ---- in a thread, because a file system may hang
+
+    def _due_s(self, folder: Path) -> float:
         """Return when the next one is due. A file from the future, made by a wrong clock, does not count."""
-        times = [path.stat().st_mtime for path in files]
+        times = [path.stat().st_mtime for path in self._backups.own_files(folder)]
         self.newest_at_s = max((made_s for made_s in times if made_s <= self._now_s()), default=0.0)
         return self.newest_at_s + self._interval_s if self.newest_at_s else 0.0
 
-    def _remove_old(self, folder: Path) -> list[Path]:
-        old = self._backups.own_files(folder)[: -self._keep]
+    def _tidy(self, made: Path) -> tuple[int, list[Path]]:
+        """Remove the old ones. Return the size of the new one, and what was removed."""
+        old = self._backups.own_files(made.parent)[: -self._keep]
         for path in old:
             path.unlink(missing_ok=True)
-        return old
+        return made.stat().st_size, old

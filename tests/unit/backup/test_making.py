@@ -6,10 +6,11 @@ of others in the folder; a killed process's unfinished file.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ import pytest
 
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.backup import making
-from parleyd.backup.backup_file import BackupFile
+from parleyd.backup.backup_file import BackupFile, Piece
 from parleyd.backup.errors import BackupBusyError
 from parleyd.backup.making import Backups
 from parleyd.backup.schedule import BackupSchedule
@@ -186,6 +187,31 @@ async def test_a_folder_that_fills_up_keeps_no_part_of_a_file(
     assert files_in(folder) == files_in(data.snapshots) == set()
 
 
+async def test_a_node_that_stops_does_not_wait_for_the_rest_of_the_backup_that_it_writes(
+    data: DataDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def endless(header: pb.BackupHeader, content: Iterable[bytes]) -> Iterator[Piece]:
+        while not over.wait(0.001):
+            yield Piece(b"more", 0)
+            begun.set()
+
+    monkeypatch.setattr(making, "encode", endless)
+    backups = backups_of(data)
+    writing = asyncio.ensure_future(backups.write_into(folder))
+    try:
+        await asyncio.to_thread(begun.wait, 10)
+        writing.cancel()
+        await asyncio.wait({writing}, timeout=5)
+        assert writing.cancelled()
+        assert files_in(folder) == files_in(data.snapshots) == set()
+    finally:
+        over.set()
+    monkeypatch.undo()
+    assert await backups.write_into(folder)
+
+
 # ---- the schedule
 
 
@@ -238,6 +264,24 @@ async def test_backups_are_written_when_they_are_due_and_the_oldest_ones_go(
     assert files_in(folder) == {second, third}
     assert first not in files_in(folder)
     verify(folder / third, folder)
+
+
+async def test_a_folder_whose_disk_hangs_stops_no_more_than_a_thread(
+    data: DataDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, loop_thread, looks = Path.stat, threading.get_ident(), []
+
+    def noting(path: Path, **options: Any) -> os.stat_result:
+        if path.is_relative_to(folder):
+            looks.append(threading.get_ident())
+        return stat(path, **options)
+
+    schedule = schedule_of(backups_of(data), folder, Clock())
+    monkeypatch.setattr(Path, "stat", noting)
+    for _ in range(2):
+        await schedule.step(folder)
+    assert looks
+    assert loop_thread not in looks
 
 
 async def test_files_that_this_node_did_not_make_stay(
