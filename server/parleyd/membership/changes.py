@@ -159,10 +159,10 @@ class MembershipChangeExecutor:
     async def _permit_restart(self, name: str) -> pb.ClusterChangeReply:
         """Let one member stop for a moment. Nothing is proposed."""
         self._check_leading()
-        replica, now = self._replica, asyncio.get_running_loop().time()
+        replica = self._replica
         ready = await self._who_is_ready(NodeId(self._known(name).node_id))
         rules.restart(replica.members, replica.raft.conf_state, replica.node_id, name, ready)
-        before, until = self._restarting
+        now, (before, until) = asyncio.get_running_loop().time(), self._restarting
         if before != name and now < until:
             raise NotYetError(
                 f"{before} was restarted less than {self._restart_s:.0f} s ago. {name} was not restarted. Try again in "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
@@ -74,6 +76,25 @@ async def test_a_second_node_waits_until_the_first_one_has_certainly_gone() -> N
     assert (await ask(executor, "n2"))[0] == pb.CHANGE_STATUS_DONE, "the same one may ask again"
     while (await ask(executor, "n3"))[0] == pb.CHANGE_STATUS_BUSY:
         pass
+
+
+async def test_the_time_of_a_permit_begins_when_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes_module, "READY_WITHIN_S", 10)
+    replica = leader()
+    replica.matches = {NodeId(3): 99}
+    executor = MembershipChangeExecutor(replica, lambda _: True, 50, grace_s=0)  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    caught_up_at: list[float] = []
+
+    def catch_up() -> None:
+        replica.matches = {}
+        caught_up_at.append(loop.time())
+
+    loop.call_later(0.1, catch_up)
+    assert (await ask(executor, "n2"))[0] == pb.CHANGE_STATUS_DONE
+    while (await ask(executor, "n3"))[0] == pb.CHANGE_STATUS_BUSY:
+        pass
+    assert loop.time() >= caught_up_at[0] + changes_module.RESTART_MARGIN_S
 
 
 async def test_a_stranger_and_a_node_that_does_not_lead_permit_nothing() -> None:
