@@ -50,7 +50,8 @@ class Monitoring:
             raise FatalError(ExitCode.ADDRESS, address_in_use_text(settings.http_listen, "http_listen")) from error
         self._lag = LoopLag()
         self._page = MetricsPage(self._samples)
-        self._server = HttpServer(Pages(self._page, self._health, self._readiness), listening, self._tls.context)
+        pages = Pages(self._page, self._health, self._readiness)
+        self._server = HttpServer(pages, listening, lambda: self._tls.context)
         self._logger = structlog.get_logger("http")
         self._logger.info("http_listening_started", address=settings.http_listen, tls=self._tls.context is not None)
         self._warn_of_ends()
@@ -69,11 +70,10 @@ class Monitoring:
         """Serve new connections with a certificate that was renewed."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            refused, was = self._tls.look(), self._refused
-            self._refused = refused
-            if refused and refused != was:
+            was, self._refused = self._refused, await asyncio.to_thread(self._tls.look)
+            if self._refused and self._refused != was:
                 effect = "monitoring systems see the certificate of before"
-                self._logger.error("http_certificate_not_reloaded", reason=refused, effect=effect)
+                self._logger.error("http_certificate_not_reloaded", reason=self._refused, effect=effect)
 
     def _warn_of_ends(self) -> None:
         left_s = self._tls.ends().get("http", float("inf")) - time.time()

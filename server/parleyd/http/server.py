@@ -46,8 +46,8 @@ _HEADERS = 32
 class HttpServer:
     """The server of one address. `run` serves until it is cancelled."""
 
-    def __init__(self, pages: Pages, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Serve `pages` on a socket that listens already, with TLS or without."""
+    def __init__(self, pages: Pages, listening: socket.socket, tls: Callable[[], ssl.SSLContext | None]) -> None:
+        """Serve `pages` on a socket that listens already. `tls` returns what the next connection uses, None without."""
         self._pages = pages
         self._socket = listening
         self._tls = tls
@@ -127,7 +127,7 @@ class HttpServer:
             accepted.setblocking(False)
             with suppress(OSError, asyncio.CancelledError):  # the client has left, speaks no TLS, or its time is over
                 transport, _ = await loop.connect_accepted_socket(
-                    lambda: self._server.make(connection), accepted, ssl=self._tls
+                    lambda: self._server.make(connection), accepted, ssl=self._tls()
                 )
                 connection.transport = transport
                 await connection.closed

@@ -14,7 +14,7 @@ from parleyd.settings.table import Settings
 
 
 class HttpTls:
-    """What serves TLS; `context` is None without. `look` takes over files that have changed."""
+    """What serves TLS; `context` is None without. `look` takes over files that have changed, in a new context."""
 
     def __init__(self, settings: Settings, certificates: NodeCertificates | None) -> None:
         """Read the files. `certificates` are the node's, None with `insecure`. Raises CertificateError."""
@@ -23,15 +23,14 @@ class HttpTls:
         self._ends: dict[str, float] = {}
         self._ends_of: Pems | None = None
         self.context: ssl.SSLContext | None = None
-        if self._pair is not None:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self.context.set_alpn_protocols(["http/1.1"])
         self._seen = self._stamps()
         self._read()
 
     def look(self) -> str:
-        """Take over the files if they have changed. Return why not, if they cannot be used; the old ones serve then."""
+        """Take over the files if they have changed; in a thread, because a file system may hang.
+
+        Return why not, if they cannot be used; the old ones serve then.
+        """
         try:
             seen = self._stamps()
             if seen != self._seen:
@@ -53,10 +52,9 @@ class HttpTls:
         return self._ends
 
     def _read(self) -> None:
-        if self.context is not None and self._pair is not None:
+        if self._pair is not None:
             end = _end_of(read_file(self._pair[0]), self._pair[0])
-            _load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._pair)  # what does not fit stays outside
-            _load_into(self.context, self._pair)
+            self.context = _context_of(*self._pair)
             self._ends["http"] = end
 
     def _stamps(self) -> list[tuple[int, int, int]]:
@@ -68,8 +66,10 @@ class HttpTls:
         return [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
 
-def _load_into(context: ssl.SSLContext, pair: tuple[Path, Path]) -> None:
-    certificate, key = pair
+def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
 
     def refuse_password() -> str:
         raise CertificateError(f"{key} is encrypted, and a node starts without a passphrase: give an unencrypted key")
@@ -82,6 +82,7 @@ def _load_into(context: ssl.SSLContext, pair: tuple[Path, Path]) -> None:
         ) from None
     except OSError as error:
         raise CertificateError(f"{certificate} or {key} cannot be read: {error.strerror}") from None
+    return context
 
 
 def _end_of(pem: bytes, path: Path) -> float:

@@ -63,7 +63,7 @@ async def serving(told: Told, tls: ssl.SSLContext | None = None) -> AsyncIterato
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = HttpServer(told.pages(), listening_socket(f"127.0.0.1:{port}"), tls)
+    server = HttpServer(told.pages(), listening_socket(f"127.0.0.1:{port}"), lambda: tls)
     running = asyncio.ensure_future(server.run())
     try:
         yield Serving(server, port)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,11 +25,12 @@ from parleyd.group.runner import GroupRunner
 from parleyd.http.catalogue import METRICS, Kind, Metric
 from parleyd.node import Node, Stop
 from parleyd.security.certificate_files import load_certificates, write_ca, write_node
+from parleyd.security.http_tls import HttpTls
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import StatusPublisher
 from parleyd.storage.data_directory import DataDirectory
 from tests.support.pages import Client, ask, families_of, values_of
-from tests.support.raw import until_true
+from tests.support.raw import until_so, until_true
 from tests.unit.http.ready_files import named_in_ready_files
 
 
@@ -182,6 +184,22 @@ async def test_pages_are_served_with_the_own_certificate_and_later_with_its_rene
         write_node(own, tmp_path, "web", ["127.0.0.1"], force=True)
         await until_true(told)
         assert await shown_by(settings) != first
+
+
+async def test_files_on_a_disk_that_hangs_stop_no_more_than_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def noting(_: HttpTls) -> str:
+        looks.append(threading.get_ident())
+        return ""
+
+    monkeypatch.setattr(monitoring, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(HttpTls, "look", noting)
+    async with running(settings_in(tmp_path)):
+        await until_so(lambda: bool(looks))
+    assert threading.get_ident() not in looks
 
 
 async def test_a_node_without_its_cluster_lives_and_is_not_ready(tmp_path: Path) -> None:
