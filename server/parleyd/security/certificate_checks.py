@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from parleyd.addresses import parse_address
-from parleyd.security.certificate_files import parse_certificates, parse_key, read_file
+from parleyd.security.certificate_files import is_signed_by, parse_certificates, parse_key, read_file
 from parleyd.security.certificates import CertificateError, day, names_in, node_dns_name, nodes_in
 
 WARN_BEFORE_EXPIRY = datetime.timedelta(days=30)
@@ -114,25 +113,26 @@ def check_pems(
 
 def first_end(pems: Pems, files: CertificateFiles) -> datetime.datetime:
     """Return when the certificate or its CA ends, whichever is first, also if that is over."""
-    certificate = parse_certificates(pems.certificate, files.certificate)[0]
-    signer = _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
-    return min(certificate.not_valid_after_utc, signer.not_valid_after_utc)
+    return min(one.not_valid_after_utc for one in _own_and_ca(pems, files))
 
 
 def expiry_warnings(pems: Pems, files: CertificateFiles, now: datetime.datetime) -> tuple[str, ...]:
     """Return what expires within 30 days or has expired, of what a node uses."""
-    certificate = parse_certificates(pems.certificate, files.certificate)[0]
-    signer = _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
+    certificate, signer = _own_and_ca(pems, files)
     return tuple(_expiry_warnings(files.certificate, files.ca, certificate, signer, now))
+
+
+def _own_and_ca(pems: Pems, files: CertificateFiles) -> tuple[x509.Certificate, x509.Certificate]:
+    """Return the node's certificate and that of the CA that signed it."""
+    certificate = parse_certificates(pems.certificate, files.certificate)[0]
+    return certificate, _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
 
 
 def _signer(
     certificate: x509.Certificate, candidates: Iterable[x509.Certificate], cert_file: Path, ca_file: Path
 ) -> x509.Certificate:
     for candidate in candidates:
-        try:
-            certificate.verify_directly_issued_by(candidate)
-        except (ValueError, TypeError, InvalidSignature):
+        if not is_signed_by(certificate, candidate):
             continue
         if not _is_ca(candidate):
             raise CertificateError(

@@ -76,7 +76,7 @@ def plan_renewal(
         raise CertificateError(f"{file} has {len(certificates)} certificates, not one node's. Nothing was changed")
     ca_certificate, ca_key = load_ca(ca_directory)
     trusted = load_certificates(signed_by or _paths(ca_directory, CA_NAME)[0])
-    if not any(_is_signed_by(certificates[0], ca) for ca in trusted):
+    if not any(is_signed_by(certificates[0], ca) for ca in trusted):
         raise CertificateError(
             f"{file} was not signed by the CA in {signed_by or ca_directory}. Nothing was changed. If a CA signed it "
             "that you trust, give that CA's certificate: --signed-by ca.pem"
@@ -99,7 +99,8 @@ def write_renewal(renewed: WrittenPair) -> None:
         raise CertificateError(f"cannot write to {renewed.certificate.parent}: {error.strerror}") from None
 
 
-def _is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+def is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Return whether this CA signed the certificate."""
     try:
         certificate.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature):
