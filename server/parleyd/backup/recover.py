@@ -20,25 +20,22 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import apsw
-
 from parleyd.backup.errors import RecoveryRefusedError
-from parleyd.group.opening import open_files, recover
+from parleyd.group.opening import open_files, recover, snapshot_meta
 from parleyd.machine.features.generations import GenerationKind
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.new_generation import Begun, NewGeneration, begin_generation
-from parleyd.machine.reader import position
 from parleyd.machine.records import MemberRow
 from parleyd.membership.entries import to_committed
 from parleyd.raft.membership import MembershipError, change_membership, decode_conf_change
-from parleyd.raft.types import ConfState, Entry, EntryType, Index, SnapshotMeta, Term
+from parleyd.raft.types import ConfState, Entry, EntryType
 from parleyd.storage import fence as fences
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity
 from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered
 from parleyd.storage.snapshots import install
-from parleyd.transport.codec import decode_membership, encode_membership
+from parleyd.transport.codec import encode_membership
 
 _ENTRIES_PER_APPLY = 512
 
@@ -153,7 +150,7 @@ class Recovery:
 
         Raises CopyFailedError, which changes nothing, if there is no room for a copy of the state.
         """
-        copy = self._data.copy_state("recovering.sqlite", _describe).path
+        copy = self._data.copy_state("recovering.sqlite", snapshot_meta).path
         try:
             apply_rest(copy, self._recovered)
             alone = encode_membership(ConfState(voters=(self._identity.node_id,)))
@@ -207,8 +204,3 @@ def _parts(entries: list[Entry]) -> Iterator[list[Entry]]:
         part.append(entry)
     if part:
         yield part
-
-
-def _describe(connection: apsw.Connection) -> SnapshotMeta:
-    index, term, membership = position(connection)
-    return SnapshotMeta(Index(index), Term(term), decode_membership(membership))

@@ -14,7 +14,7 @@ A restore that is killed is repeated with the same command. It begins at 1 again
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from parley_proto.v1.admin_pb2 import BackupHeader
@@ -98,15 +98,7 @@ def _make_files(
         state = data.snapshots / "restoring.sqlite"
         extract(backup, state, progress)
         check_state(backup, state)
-    row = MemberRow(
-        own.node_id,
-        own.name,
-        own.peer_address,
-        own.client_address,
-        own.min_level,
-        own.max_level,
-        own.key_digest,
-    )
+    row = MemberRow(*astuple(own))
     alone = ConfState(voters=(own.node_id,))
     kind = GenerationKind.RESTORED
     begun = begin_generation(state, NewGeneration(kind, row, encode_membership(alone), header.term + 1, now_ms))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from contextlib import closing
 
+import apsw
 import structlog
 
 from parleyd.machine.features import generations
 from parleyd.machine.features.generations import GenerationKind
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.reader import StateReader
+from parleyd.machine.reader import StateReader, position
 from parleyd.machine.records import MemberRow
-from parleyd.raft.types import ConfState, Index, NodeId, Term
+from parleyd.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity
@@ -58,6 +59,12 @@ def recover(log: RaftStorage, machine: StateMachine) -> Recovered:
         generation=machine.generation,
     )
     return recovered
+
+
+def snapshot_meta(connection: apsw.Connection) -> SnapshotMeta:
+    """Return position and membership of a state, which describe a copy of it."""
+    index, term, membership = position(connection)
+    return SnapshotMeta(Index(index), Term(term), decode_membership(membership))
 
 
 def log_generation(data: DataDirectory) -> None:

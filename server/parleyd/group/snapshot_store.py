@@ -14,21 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import apsw
 import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.opening import snapshot_meta
 from parleyd.group.snapshot_intake import receive_state
 from parleyd.group.snapshot_plan import MAX_RECEIVED, ReceivedSnapshots
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.reader import position
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message
-from parleyd.raft.types import Index, SnapshotMeta, Term
+from parleyd.raft.types import Index, SnapshotMeta
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import CopyFailedError, SnapshotTransferError
 from parleyd.storage.snapshots import SnapshotFile, install, read_chunks
-from parleyd.transport.codec import decode_membership, encode_message
+from parleyd.transport.codec import encode_message
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ class SnapshotStore:
     def _make(self) -> SnapshotFile:
         previous = self._made
         name = "state-latest.sqlite" if previous is None else f"state-after-{previous.meta.index}.sqlite"
-        return self._data.copy_state(name, _describe)
+        return self._data.copy_state(name, snapshot_meta)
 
     async def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
         """Return the transfer that `message` announces; raises OSError if that snapshot is gone."""
@@ -135,8 +134,3 @@ class SnapshotStore:
     def close(self) -> None:
         """Wait for the file work in progress."""
         self._thread.shutdown()
-
-
-def _describe(connection: apsw.Connection) -> SnapshotMeta:
-    index, term, membership = position(connection)
-    return SnapshotMeta(Index(index), Term(term), decode_membership(membership))

@@ -15,17 +15,17 @@ from pathlib import Path
 import apsw
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.opening import snapshot_meta
 from parleyd.group.snapshot_intake import on_any_thread, receive_state
 from parleyd.machine.limits import GROUP
-from parleyd.machine.reader import position
 from parleyd.machine.records import StateHash
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
-from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.raft.types import NodeId, SnapshotMeta
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
 from parleyd.storage.snapshots import SnapshotFile, read_chunks
-from parleyd.transport.codec import MAX_NUMBER, decode_membership, decode_message, encode_message
+from parleyd.transport.codec import MAX_NUMBER, decode_message, encode_message
 
 
 class StateCopies:
@@ -74,9 +74,9 @@ class StateCopies:
         seen: list[StateHash] = []
 
         def describe(connection: apsw.Connection) -> SnapshotMeta:
-            index, term, membership = position(connection)
-            seen.append(StateHash(index, bytes(connection.execute("SELECT state_hash FROM meta").get)))
-            return SnapshotMeta(Index(index), Term(term), decode_membership(membership))
+            meta = snapshot_meta(connection)
+            seen.append(StateHash(meta.index, bytes(connection.execute("SELECT state_hash FROM meta").get)))
+            return meta
 
         return self._data.copy_state(f"copy-{secrets.token_hex(8)}.sqlite", describe), seen[-1]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from parleyd.group.snapshot_store import _describe
+from parleyd.group.opening import snapshot_meta
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import CommittedEntry, MemberRow
 from parleyd.membership.entries import describe_change
@@ -136,7 +136,7 @@ def make_history(folder: Path) -> History:
             states.append(look_at(machine, path))
             if entry.index in SNAPSHOTS:
                 target = folder / f"snapshot-{entry.index}.sqlite"
-                snapshots[entry.index] = write_snapshot(path, target, _describe)
+                snapshots[entry.index] = write_snapshot(path, target, snapshot_meta)
     return History(entries, tuple(states), snapshots)
 
 
