@@ -75,8 +75,11 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[BackupHeader, int]:
 def _check_content(path: Path, file: BinaryIO, header: BackupHeader, begins_at: int) -> None:
     digest, content_bytes = hashlib.sha256(), 0
     decompressor = zlib.decompressobj()
+    other_content = _damaged(path, "what it contains is not what its header announces")
     try:
         for data in _compressed(path, file, begins_at):
+            if decompressor.eof:
+                raise other_content  # the decompressor would keep all that follows
             part = decompressor.decompress(data, CHUNK_BYTES)
             while part:
                 content_bytes += len(part)
@@ -90,7 +93,7 @@ def _check_content(path: Path, file: BinaryIO, header: BackupHeader, begins_at: 
     digest.update(rest)
     is_whole = decompressor.eof and not decompressor.unused_data
     if not is_whole or content_bytes + len(rest) != header.content_bytes or digest.digest() != header.content_sha256:
-        raise _damaged(path, "what it contains is not what its header announces")
+        raise other_content
 
 
 def _compressed(path: Path, file: BinaryIO, begins_at: int) -> Iterator[bytes]:

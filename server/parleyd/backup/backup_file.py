@@ -112,8 +112,11 @@ class BackupFile:
 
     def _decompressed(self) -> Iterator[bytes]:
         decompressor = zlib.decompressobj()
+        wrong_end = damaged(self.path, "the compressed part does not end where the file says")
         try:
             for data in self._compressed():
+                if decompressor.eof:
+                    raise wrong_end  # the decompressor would keep all that follows
                 yield decompressor.decompress(data, CHUNK_BYTES)
                 while decompressor.unconsumed_tail:
                     yield decompressor.decompress(decompressor.unconsumed_tail, CHUNK_BYTES)
@@ -121,7 +124,7 @@ class BackupFile:
         except zlib.error as error:
             raise damaged(self.path, f"it cannot be decompressed ({error})") from error
         if not decompressor.eof or decompressor.unused_data:
-            raise damaged(self.path, "the compressed part does not end where the file says")
+            raise wrong_end
 
     def _compressed(self) -> Iterator[bytes]:
         """Return the compressed part. The end of the file is checked before the first byte, its digest after the last.

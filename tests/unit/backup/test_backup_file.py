@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parley_proto.v1.admin_pb2 import BackupHeader
-from parleyd.backup.backup_file import FORMAT, BackupFile, encode
+from parleyd.backup.backup_file import END, FORMAT, BackupFile, encode
 from parleyd.backup.errors import BackupDamagedError, BackupReleaseError
 from parleyd.backup.verify import check_digests, verify
 from parleyd.machine.levels import MAX_LEVEL
@@ -155,6 +156,36 @@ def test_less_content_than_announced_is_found(tmp_path: Path) -> None:
     path = write(tmp_path / "short.backup", header_of(CONTENT), CONTENT[:-1])
     with pytest.raises(BackupDamagedError, match="not what its header announces"):
         check_digests(path)
+
+
+def with_a_rest(path: Path, rest_bytes: int) -> Path:
+    """A file with other bytes after the end of its compressed part; its size and its digest are right."""
+    content = path.read_bytes()[: -8 - 8 - 32] + os.urandom(rest_bytes)
+    content += END + (len(content) + 8 + 8 + 32).to_bytes(8, "big")
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    return path
+
+
+def kept_bytes(read: Callable[[], object]) -> int:
+    """The most memory that reading needs at once."""
+    tracemalloc.start()
+    try:
+        read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_follows_the_compressed_part_is_refused_and_not_kept(backup: Path) -> None:
+    path = with_a_rest(backup, 20_000_000)
+
+    def read() -> None:
+        with pytest.raises(BackupDamagedError, match="does not end where the file says"):
+            check_digests(path)
+
+    assert kept_bytes(read) < 5_000_000
+    with pytest.raises(BackupDamagedError, match="does not end where the file says"):
+        check_digests(with_a_rest(write(backup, header_of(CONTENT)), 1))
 
 
 # ---- the deep check

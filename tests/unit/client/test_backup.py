@@ -257,6 +257,16 @@ def test_what_a_killed_command_left_is_replaced_and_a_file_of_another_kind_stays
 # ---- the form
 
 
+def test_what_follows_the_compressed_part_is_refused_and_not_kept(tmp_path: Path) -> None:
+    path = forms.with_a_rest(forms.write(tmp_path / "one", forms.header_of(forms.CONTENT)), 20_000_000)
+
+    def read() -> None:
+        with pytest.raises(BackupError, match="not what its header announces"):
+            check_backup(path)
+
+    assert forms.kept_bytes(read) < 5_000_000
+
+
 @pytest.mark.parametrize("part", forms.PARTS)
 @pytest.mark.parametrize("how", ["altered", "cut short"])
 def test_the_client_finds_what_the_node_finds(tmp_path: Path, part: str, how: str) -> None:
