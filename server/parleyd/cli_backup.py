@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from parley_proto.v1.admin_pb2 import BackupHeader
     from parleyd.backup.recover import Survey
     from parleyd.settings.table import Settings
-    from parleyd.storage.identity import PeerInfo
 
 backup_app = typer.Typer(
     help="Check backups. They are made by: parley cluster backup, or the setting backup_folder.",
@@ -83,11 +82,13 @@ def restore(flags: dict[str, object], file: _File, config: ConfigFile = None) ->
     this node, and let others join it.
     """
     from parleyd.backup.restore import restore as carry_out
+    from parleyd.own_record import own_record
+    from parleyd.security.node_certificates import NodeCertificates
     from parleyd.storage.identity import new_identity
 
     settings = _settings(flags, config)
     with _ending():
-        own = _own(settings, new_identity(settings.name).node_id)
+        own = own_record(settings, new_identity(settings.name).node_id, NodeCertificates.of(settings))
         done = carry_out(file, settings.data_dir, own, _now_ms, _Progress("Restoring").show)
     for line in _lines(done.backup):
         typer.echo(line)
@@ -170,25 +171,6 @@ def _is_terminal() -> bool:
 def _settings(flags: dict[str, object], config: Path | None) -> Settings:
     os.umask(0o077)
     return load(flags, config).settings
-
-
-def _own(settings: Settings, node_id: int) -> PeerInfo:
-    """Return the record of this node, as it will publish it."""
-    from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
-    from parleyd.raft.types import NodeId
-    from parleyd.security.node_certificates import NodeCertificates
-    from parleyd.storage.identity import PeerInfo
-
-    certificates = NodeCertificates.of(settings)
-    return PeerInfo(
-        NodeId(node_id),
-        settings.name,
-        settings.peer_advertise,
-        settings.client_advertise,
-        MIN_LEVEL,
-        MAX_LEVEL,
-        b"" if certificates is None else certificates.key_digest,
-    )
 
 
 class _Progress:

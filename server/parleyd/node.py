@@ -29,10 +29,10 @@ from parleyd.group.runner import GroupRunner
 from parleyd.http.health import Phase
 from parleyd.life import Life
 from parleyd.listening import listen
-from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
 from parleyd.observability.logs import bind_process_fields
 from parleyd.open_files import raise_limit
+from parleyd.own_record import own_record
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.tls import (
     peer_channel_credentials,
@@ -46,7 +46,7 @@ from parleyd.status_publisher import StatusPublisher
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
-from parleyd.storage.identity import NodeIdentity, PeerInfo
+from parleyd.storage.identity import NodeIdentity
 from parleyd.storage.operator_token import write_operator_token
 from parleyd.transport import channels
 from parleyd.transport.admission import CertificateReader
@@ -130,15 +130,7 @@ class Node:
         self._hung_up = hung_up
         self._certificates = NodeCertificates.of(settings)
         self._identity = self._load_identity()
-        self._own = PeerInfo(
-            self._identity.node_id,
-            settings.name,
-            settings.peer_advertise,
-            settings.client_advertise,
-            MIN_LEVEL,
-            MAX_LEVEL,
-            b"" if self._certificates is None else self._certificates.key_digest,
-        )
+        self._own = own_record(settings, self._identity.node_id, self._certificates)
         self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
