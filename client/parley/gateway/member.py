@@ -26,7 +26,7 @@ from parley.gateway.styles import EVERYONE_PLACE, Shown, Style
 NOBODY = "No registered clients."
 MAX_ROWS = 1000
 MUST_JOIN = (
-    "The cluster was restored from a backup, so your channel may be another one. Nothing was sent. Say /join with its "
+    "The cluster was restored from a backup, so your channel may be another one. Nothing was done. Say /join with its "
     "title or number, or /join everyone."
 )
 
@@ -40,8 +40,8 @@ class Member:
         """How many messages this session was shown."""
         self.is_leaving = False
         """True while the account is being deleted: that its session ends is no news then."""
-        self._open = EVERYONE
-        self._must_join = False
+        self._open: Target | None = EVERYONE
+        """Where a line goes. None: the channel may be another one, because the cluster was restored."""
         self._last_writer = LastWriter()
 
     @property
@@ -57,17 +57,18 @@ class Member:
         return self._shown(message)
 
     def begin_anew(self) -> None:
-        """Forget what ids meant, because the cluster was restored. A line goes to a channel only after a new JOIN."""
+        """Forget what ids meant, because the cluster was restored. A channel is used only after a new JOIN."""
         self._last_writer.forget()
-        self._must_join = self._open != EVERYONE
+        if self._open != EVERYONE:
+            self._open = None
 
     async def carry_out(self, request: Request, style: Style) -> list[str]:
         """Carry a request out, and return the answer. Raises ParleyError."""
         match request.kind:
-            case Kind.TEXT if self._must_join:
+            case Kind.TEXT | Kind.LEAVE | Kind.HISTORY if self._open is None:
                 return style.refused("no-channel", MUST_JOIN)
-            case Kind.TEXT:
-                return await self._send(self._open, request.text, style)
+            case Kind.TEXT | Kind.LEAVE | Kind.HISTORY:
+                return await self._in_open(self._open, request, style)
             case Kind.ALL:
                 return await self._send(EVERYONE, request.text, style)
             case Kind.DIRECT:
@@ -91,14 +92,20 @@ class Member:
                 return style.rows([channel_line(one) for one in channels], "" if channels else "There are no channels.")
             case Kind.JOIN:
                 return await self._join(request.name, style)
-            case Kind.LEAVE:
-                return await self._leave(style)
-            case Kind.HISTORY:
-                return await self._history(request.count, style)
             case _:
                 raise AssertionError(f"{request.kind} is not a request of a member")
 
     # ---- inside
+
+    async def _in_open(self, place: Target, request: Request, style: Style) -> list[str]:
+        """Carry out a request for the open conversation."""
+        match request.kind:
+            case Kind.LEAVE:
+                return await self._leave(place, style)
+            case Kind.HISTORY:
+                return await self._history(place, request.count, style)
+            case _:
+                return await self._send(place, request.text, style)
 
     async def _send(self, target: Target, body: str, style: Style) -> list[str]:
         sent = await self.client.send(target, body)
@@ -131,7 +138,7 @@ class Member:
 
     async def _join(self, where: str, style: Style) -> list[str]:
         if where.casefold() == EVERYONE_PLACE:
-            self._open, self._must_join = EVERYONE, False
+            self._open = EVERYONE
             return style.done(EVERYONE_PLACE, "You write to everyone now.")
         channel = await find_visible_channel(self.client, where)
         try:
@@ -139,7 +146,7 @@ class Member:
         except RefusedError:
             if not await self._is_member(channel):
                 raise
-        self._open, self._must_join = Target(conversation_id=channel), False
+        self._open = Target(conversation_id=channel)
         page = await self.client.history(self._open, limit=1)  # which tells the title, too
         title = page.conversation.title if page.conversation is not None else ""
         return style.done(f"#{channel}", f"You write to #{channel} {title} now. /join everyone goes back.")
@@ -149,16 +156,16 @@ class Member:
         listed = await self.client.list_channels()
         return any(one.channel.id == channel and one.joined for one in listed)
 
-    async def _leave(self, style: Style) -> list[str]:
-        if self._open == EVERYONE:
+    async def _leave(self, place: Target, style: Style) -> list[str]:
+        if place == EVERYONE:
             return style.refused("no-channel", "You write to everyone, which nobody leaves. Nothing was changed.")
-        left = self._open.conversation_id
+        left = place.conversation_id
         await self.client.leave_channel(left)
-        self._open, self._must_join = EVERYONE, False
+        self._open = EVERYONE
         return style.done(f"#{left}", f"You have left #{left}, and write to everyone now.")
 
-    async def _history(self, count: int, style: Style) -> list[str]:
-        page = await self.client.history(self._open, limit=count)
+    async def _history(self, place: Target, count: int, style: Style) -> list[str]:
+        page = await self.client.history(place, limit=count)
         today = datetime.now().astimezone().date()
         shown = [self._shown(message, line_time(message.sent_at_ms, today)) for message in page.messages]
         remark = "(from the gateway: no node answers)" if page.cached else "" if shown else "There are no messages yet."
