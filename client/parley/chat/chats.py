@@ -133,7 +133,7 @@ class Chats:
         self.open_key = key
         if not known:
             thread.update(line.open.values())
-            thread.set_lost(self._lost_of(key))
+        thread.set_lost(self._lost_of(key))  # also those that were trimmed
         thread.set_divider(line.read_up_to if line.unread else None)
         return key, thread.verified_from is None, [ListChanged()]
 

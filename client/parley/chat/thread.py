@@ -1,9 +1,9 @@
 """The rows of one conversation: history, arrived messages and own messages as one list.
 
 Rows of the cluster are in the order of their ids, each once. What a restored cluster lost stands where it stood. Own
-messages without an id (waiting, sending, failed)
-follow in the order in which they were typed. Each change is a few edits, so a model of ten thousand rows changes one
-row when one mark moves. An own message with a final result keeps it, even if an older state of it arrives later.
+messages without an id (waiting, sending, failed) follow in the order in which they were typed. Each change is a few
+edits, so a model of ten thousand rows changes one row when one mark moves. An own message with a final result keeps it,
+even if an older state of it arrives later.
 
 `verified_from` is the oldest id that the cluster itself has listed without a gap. Rows above it come from this device's
 cache. They are checked as soon as somebody scrolls there.
@@ -352,7 +352,9 @@ class Thread:
         del self._keys[:count], self._entries[:count], self.rows[:count]
         self.more = True
         if self.verified_from is not None and self._keys:
-            self.verified_from = max(self.verified_from, self._keys[0] >> SHIFT)
+            first = self._entries[0]  # a lost row is not the message after which it stood, which may be dropped
+            above = first.message_id if first.lost is None else first.lost.after_id + 1
+            self.verified_from = max(self.verified_from, above)
         return [RowsRemoved(0, count), *self._redraw(0, 1)]
 
 

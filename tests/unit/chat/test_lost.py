@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley import Changes, ClientState, HistoryPage, LostMessage, LostOrigin, MessageStatus, Target
-from parley.chat import NOT_IN_CLUSTER, Chats, Row, in_order, known_of, lost_notice, spoken
+from parley.chat import KEEP_ROWS, NOT_IN_CLUSTER, Chats, Row, in_order, known_of, lost_notice, spoken
 from tests.unit.chat import people
 from tests.unit.chat.people import BEN, PEOPLE, direct
 from tests.unit.chat.test_thread import apply, bodies, message, new_thread, own, page
@@ -89,6 +89,29 @@ def test_the_unread_divider_is_never_at_a_lost_row() -> None:
     thread.set_lost([lost(7, "from ben", after_id=2)])
     thread.set_divider(2)
     assert [row.unread_above for row in thread.rows] == [False, False, False, True]
+
+
+def test_a_thread_that_ends_at_a_lost_row_asks_for_the_message_before_it_again() -> None:
+    thread = new_thread()
+    last = KEEP_ROWS + 3
+    thread.load(page(*range(1, last + 1), more=True), 0)
+    thread.set_lost([lost(7, "from ben", after_id=4)])
+    thread.trim()
+    assert bodies(thread)[:2] == ["from ben", message(5).body]
+    assert thread.wants_before(0) == 5, "4 is not among the rows any more"
+
+
+def test_what_was_trimmed_is_shown_when_the_conversation_is_opened_again() -> None:
+    chats = chats_with_ben()
+    chats.take_lost([lost(7, "from ben", after_id=0)])
+    key, _, _ = chats.open("ben")
+    chats.load("ben", 0, page(*range(1, KEEP_ROWS + 1)))
+    chats.leave()
+    thread = chats.thread(key)
+    assert thread is not None
+    assert "from ben" not in bodies(thread)
+    chats.open("ben")
+    assert bodies(thread)[0] == "from ben"
 
 
 def test_a_page_of_history_has_lost_messages_where_they_stood() -> None:
