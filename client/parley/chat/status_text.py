@@ -80,6 +80,8 @@ def why_fixed(row: Row) -> str:
     """Return why an own message cannot be changed or withdrawn, empty if it can be."""
     if row.status is None or row.cancellable:
         return ""
+    if row.lost:
+        return f"This message is {NOT_IN_CLUSTER}. The list of lost messages has what can be done with it."
     if row.status is MessageStatus.SENDING:
         return (
             "This message is under way to the cluster. It cannot be changed or withdrawn now, because the cluster may "

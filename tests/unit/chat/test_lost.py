@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley import Changes, ClientState, HistoryPage, LostMessage, LostOrigin, MessageStatus, Target
-from parley.chat import KEEP_ROWS, NOT_IN_CLUSTER, Chats, Row, in_order, known_of, lost_notice, spoken
+from parley.chat import KEEP_ROWS, NOT_IN_CLUSTER, Chats, Row, in_order, known_of, lost_notice, spoken, why_fixed
 from tests.unit.chat import people
 from tests.unit.chat.people import BEN, PEOPLE, direct
 from tests.unit.chat.test_thread import apply, bodies, message, new_thread, own, page
@@ -36,6 +36,7 @@ def test_lost_rows_stand_between_what_was_before_and_after_and_say_what_they_are
     assert known_of(of_ben) == known_of(of_ann) == NOT_IN_CLUSTER
     assert NOT_IN_CLUSTER in spoken(of_ben)
     assert NOT_IN_CLUSTER in spoken(of_ann)
+    assert NOT_IN_CLUSTER in why_fixed(of_ann), "the cluster has not stored it"
     assert thread.last_message_id == 3
 
 
