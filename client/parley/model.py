@@ -246,6 +246,11 @@ class LostMessage:
     target: Target | None = None
     urgent: bool = False
 
+    @property
+    def can_be_resent(self) -> bool:
+        """Return true if this device sent it and the cluster has the recipient."""
+        return self.origin is LostOrigin.THIS_DEVICE and self.target is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

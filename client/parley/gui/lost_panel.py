@@ -121,7 +121,7 @@ class LostDialog(QDialog):
         return [one for one in found if isinstance(one, LostMessage)]
 
     def _sendable(self) -> list[LostMessage]:
-        return [one for one in self._chosen() if one.origin is LostOrigin.THIS_DEVICE and one.target is not None]
+        return [one for one in self._chosen() if one.can_be_resent]
 
     @staticmethod
     def _ids(messages: Sequence[LostMessage]) -> list[int]:

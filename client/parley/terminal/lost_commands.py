@@ -1,5 +1,6 @@
 """`parley lost` and the chat's /lost: sent messages that a restored cluster does not have any more."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from parley.terminal import text
 from parley.terminal.command_line import AsJson, MajorityTimeout, with_connection_options
 from parley.terminal.commands import note, say
 from parley.terminal.exits import ExitCode
+from parley.terminal.failures import Failures
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.refusals import Refusals, connected
 
@@ -88,14 +90,15 @@ async def _resend(client: ParleyClient, refusals: Refusals, wanted: Sequence[str
     """Send messages again and wait for their results. Return an exit code."""
     again = await client.lost.resend([one.id for one in await _named(client, wanted, resend=True)])
     refusals.shown.update(message.local_id for message in again)
-    waiting = failed = 0
+    failures, waiting = Failures(), 0
+    until = time.monotonic() + timeout
     for message in again:
         try:
-            view = await message.accepted(timeout)
+            view = await message.accepted(max(0.0, until - time.monotonic()))
         except StillWaitingError:
             waiting += 1
         except ParleyError as error:
-            failed += 1
+            failures.add(error)
             note(f"✗ {text.indented(message.view.body)}: {error.text}")
         else:
             note(f"{text.MARKS[view.status]} sent again: {text.indented(view.body)} (message {view.message_id})")
@@ -103,14 +106,14 @@ async def _resend(client: ParleyClient, refusals: Refusals, wanted: Sequence[str
         note(f"Not confirmed within {timeout:g} s: {waiting}. They are kept in the outbox. {text.SENT_LATER}")
     if not again:
         note(NOTHING_TEXT)
-    return ExitCode.KEPT if waiting else ExitCode.REFUSED if failed else ExitCode.OK
+    return ExitCode.KEPT if waiting else failures.code
 
 
 async def _named(client: ParleyClient, words: Sequence[str], *, resend: bool) -> list[LostMessage]:
     """Return the messages that are named by number or as all. Those that cannot be sent again are not among all."""
     found = await client.lost.messages(limit=MOST)
     if ALL in words:
-        return [one for one in found if not resend or (one.origin is LostOrigin.THIS_DEVICE and one.target is not None)]
+        return [one for one in found if not resend or one.can_be_resent]
     numbers = [_number(word) for given in words for word in given.replace(",", " ").split()]
     by_number = {one.id: one for one in found}
     for number in numbers:
@@ -126,11 +129,7 @@ def _number(word: str) -> int:
 
 
 def _record(one: LostMessage) -> dict[str, Any]:
-    return {**asdict(one), "origin": one.origin.name.lower(), "can_be_resent": _can_be_resent(one)}
-
-
-def _can_be_resent(one: LostMessage) -> bool:
-    return one.origin is LostOrigin.THIS_DEVICE and one.target is not None
+    return {**asdict(one), "origin": one.origin.name.lower(), "can_be_resent": one.can_be_resent}
 
 
 class LostCommands:

@@ -4,12 +4,25 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import AsyncMock, Mock
 
-from parley import ConnectionState
+import pytest
+
+from parley import (
+    ConnectionState,
+    MessageFailedError,
+    MessageStatus,
+    OutcomeUnknownError,
+    ParleyError,
+    StillWaitingError,
+)
 from parley.chat import SessionNews
 from parley.model import ClientState
+from parley.terminal import lost_commands
 from parley.terminal.exits import ExitCode
 from tests.support.node import InProcessCluster
+from tests.unit.chat import people
 from tests.unit.client.test_chat import Shown
 from tests.unit.client.test_chat import view as chat_with
 from tests.unit.client.test_command import Parley, signed_in
@@ -88,6 +101,40 @@ async def test_a_message_that_is_sent_again_without_a_cluster_waits(tmp_path: Pa
         done = await parley("lost", "--resend", "all", "--timeout", "0.2")
         assert done.code == ExitCode.KEPT
         assert "kept in the outbox" in done.err
+
+
+class Again:
+    """A message that was sent again. Each wait for it costs its whole timeout, on the clock of the test."""
+
+    def __init__(self, local_id: int, clock: list[float], outcome: ParleyError) -> None:
+        self.local_id = local_id
+        self.view = people.own(local_id, MessageStatus.WAITING)
+        self._clock = clock
+        self._outcome = outcome
+
+    async def accepted(self, timeout: float) -> None:
+        self._clock[0] += timeout
+        raise self._outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (StillWaitingError("waits"), ExitCode.KEPT),
+        (OutcomeUnknownError("who knows"), ExitCode.UNKNOWN),
+        (MessageFailedError("refused"), ExitCode.REFUSED),
+    ],
+)
+async def test_the_timeout_is_for_all_messages_and_the_code_is_that_of_their_outcome(
+    outcome: ParleyError, code: ExitCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(lost_commands, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    client = Mock()
+    client.lost.messages = AsyncMock(return_value=())
+    client.lost.resend = AsyncMock(return_value=[Again(number, clock, outcome) for number in (1, 2, 3)])
+    assert await lost_commands._resend(client, Mock(shown=set()), ["all"], 10.0) == code
+    assert clock == [10.0]
 
 
 async def test_the_chat_lists_sends_again_and_discards(tmp_path: Path) -> None:
