@@ -11,7 +11,7 @@ from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.last_writer import CHANGED_TEXT, LastWriter
 from parley.chat.listed import channel_line
-from parley.chat.lost_text import in_order, lost_notice
+from parley.chat.lost_text import in_order, lost_notice, lost_parties
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced, to_draw
 from parley.chat.presence_text import presence_text
 from parley.chat.previews import Link, is_big_emoji, links, marked, preview
@@ -91,6 +91,7 @@ __all__ = [
     "list_time",
     "local_date",
     "lost_notice",
+    "lost_parties",
     "marked",
     "meaning",
     "missing_lines",

@@ -17,8 +17,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from parley import LostMessage, LostOrigin
-from parley.chat import NOT_IN_CLUSTER, line_time, local_date, lost_notice, preview, safe_name
+from parley import LostMessage
+from parley.chat import NOT_IN_CLUSTER, line_time, local_date, lost_notice, lost_parties, preview
 from parley.gui.commands import Commands
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -146,12 +146,8 @@ class LostDialog(QDialog):
 
 def _line(message: LostMessage) -> str:
     today = local_date(time.time_ns() // 1_000_000)
-    at, name = line_time(message.sent_at_ms, today), safe_name(message.conversation)
-    mine = message.origin is not LostOrigin.OTHERS
-    who = f"you → {name}" if mine else f"{safe_name(message.sender)} in {name}"
-    if not mine and message.sender == message.conversation:
-        who = name
-    return f"{at}  {who}: {preview(message.body, PREVIEW)}"
+    at = line_time(message.sent_at_ms, today)
+    return f"{at}  {lost_parties(message)}: {preview(message.body, PREVIEW)}"
 
 
 class LostPanel(QObject):

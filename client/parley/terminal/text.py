@@ -11,7 +11,6 @@ from parley import (
     HistoryPage,
     ListedChannel,
     LostMessage,
-    LostOrigin,
     Message,
     MessageKind,
     MessageStatus,
@@ -27,12 +26,12 @@ from parley.chat import (
     counts_text,
     in_order,
     line_time,
+    lost_parties,
     marked,
     plural,
     preview,
     row_text,
     safe_body,
-    safe_name,
 )
 
 LINE_PREVIEW = 60
@@ -82,14 +81,8 @@ def page_lines(page: HistoryPage, chats: Chats) -> Iterator[tuple[int, str]]:
 
 def lost_line(one: LostMessage) -> str:
     """Return a message that a restored cluster does not have any more."""
-    name = safe_name(one.conversation)
-    if one.origin is LostOrigin.OTHERS:
-        sender = safe_name(one.sender)
-        who = sender if one.sender == one.conversation else f"{sender} in {name}"
-    else:
-        who = f"you → {name}"
     body = marked(indented(one.body), urgent=one.urgent)
-    return f"{clock(one.sent_at_ms)} {who}: {body} ({NOT_IN_CLUSTER})"
+    return f"{clock(one.sent_at_ms)} {lost_parties(one)}: {body} ({NOT_IN_CLUSTER})"
 
 
 def indented(body: str) -> str:
