@@ -20,6 +20,7 @@ from parley.model import HistoryPage, LostMessage, LostOrigin, Outgoing, Target
 MAX_SENT = 100_000
 MAX_RECEIVED = 100_000
 """More than these, the oldest are forgotten. A restore adds at most what the outbox and the inbox hold."""
+ANYWHERE = (0, 2**63 - 1)
 
 _COLUMNS = """id, origin, conversation, sender, body, sent_at_ms, conversation_id, after_id, target_kind, target,
               urgent"""
@@ -45,24 +46,31 @@ def _lost(row: Sequence[Any]) -> LostMessage:
     )
 
 
-def listing(connection: apsw.Connection, limit: int, *, target: Target | None = None) -> list[LostMessage]:
-    """Return the newest lost messages, oldest first. With `target`, return those of its conversation."""
-    where, bindings = "", ()  # type: tuple[str, tuple[int | str, ...]]
+def listing(
+    connection: apsw.Connection, limit: int, *, target: Target | None = None, stood: tuple[int, int] = ANYWHERE
+) -> list[LostMessage]:
+    """Return the newest lost messages, oldest first. With `target`, return those of its conversation.
+
+    `stood` bounds the message after which they stood.
+    """
+    of_target, bindings = "TRUE", ()  # type: tuple[str, tuple[int | str, ...]]
     if target is not None:
         names = directory.names_of(connection, target)
-        where = """WHERE (conversation_id > 0 AND conversation_id = ?)
-                   OR (target_kind = 1 AND target = ? COLLATE NOCASE)"""
+        of_target = """((conversation_id > 0 AND conversation_id = ?)
+                        OR (target_kind = 1 AND target = ? COLLATE NOCASE))"""
         bindings = (names.conversation_id, names.account)
-    rest = f"FROM lost {where} ORDER BY sent_at_ms DESC, id DESC LIMIT ?"
-    return [_lost(row) for row in reversed(fetch(connection, _COLUMNS, rest, (*bindings, limit)))]
+    rest = f"FROM lost WHERE {of_target} AND after_id BETWEEN ? AND ? ORDER BY sent_at_ms DESC, id DESC LIMIT ?"
+    return [_lost(row) for row in reversed(fetch(connection, _COLUMNS, rest, (*bindings, *stood, limit)))]
 
 
 def of_page(connection: apsw.Connection, target: Target, page: HistoryPage, limit: int) -> tuple[LostMessage, ...]:
-    """Return what belongs to a page of the conversation."""
-    found = listing(connection, limit, target=target)
-    first = page.messages[0].id if page.messages and page.has_older else 0
-    last = page.messages[-1].id if page.messages and page.has_newer else None
-    return tuple(one for one in found if first <= one.after_id and (last is None or one.after_id <= last))
+    """Return what belongs to a page of the conversation, the newest `limit` of it."""
+    first, last = ANYWHERE
+    if page.has_older:
+        first = page.messages[0].id if page.messages else last
+    if page.has_newer:
+        last = page.messages[-1].id if page.messages else -1
+    return tuple(listing(connection, limit, target=target, stood=(first, last)))
 
 
 def count_sent(connection: apsw.Connection) -> int:

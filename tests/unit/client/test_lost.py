@@ -184,6 +184,27 @@ def test_a_full_outbox_keeps_the_list_as_it_is(path: Path, monkeypatch: pytest.M
     assert content(path) == before
 
 
+def test_a_page_has_what_stood_beside_its_messages_however_many_newer_ones_are_lost(path: Path) -> None:
+    carry_out(path, lambda c: restored.begin_life(c, at_52()))
+    with closing(schema.open_database(path)) as connection:
+        listed = lost.listing(connection, 9)
+        connection.executemany(
+            "UPDATE lost SET after_id = ? WHERE id = ?", [(51 + at, listed[at].id) for at in range(3)]
+        )
+        first, second, third = (one.body for one in listed)
+        held = (message(50), message(51))
+        for page, limit, found in (
+            (HistoryPage(held, False, has_newer=True), 1, [first]),
+            (HistoryPage((message(52),), True, has_newer=True), 9, [second]),
+            (HistoryPage((message(53),), True), 9, [third]),
+            (HistoryPage(held, False), 9, [first, second, third]),
+            (HistoryPage(held, False), 2, [second, third]),
+            (HistoryPage((), False), 9, [first, second, third]),
+            (HistoryPage((), False, has_newer=True), 9, []),
+        ):
+            assert [one.body for one in lost.of_page(connection, BOB, page, limit)] == found, page
+
+
 def test_the_list_is_bounded_and_the_oldest_go_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lost, "MAX_SENT", 1)
     monkeypatch.setattr(lost, "MAX_RECEIVED", 0)
