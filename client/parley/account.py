@@ -383,8 +383,8 @@ class LocalAccount:
                 if self._foreign_seen:
                     self._foreign_seen = False
                     await self._follow_others()
-                waiting = await self.store.read(outbox.count_open)
-                self._publisher.update(waiting=waiting, lost_sent=await self.store.read(lost.count_sent))
+                waiting, lost_sent = await self.store.read(lambda c: (outbox.count_open(c), lost.count_sent(c)))
+                self._publisher.update(waiting=waiting, lost_sent=lost_sent)
             except StoreError as error:
                 self._publisher.update(problem=error.text)
             await asyncio.sleep(REFRESH_INTERVAL_S)

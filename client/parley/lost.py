@@ -27,6 +27,10 @@ class LostMessages:
         wanted = None if target is None else Target.of(target)
         return tuple(await self._account.store.read(lambda c: lost.listing(c, limit, target=wanted)))
 
+    async def count_sent(self) -> int:
+        """Return how many of the messages this device sent. messages() lists a bounded number of them."""
+        return await self._account.store.read(lost.count_sent)
+
     async def resend(self, ids: Sequence[int]) -> list[OutgoingMessage]:
         """Send messages of this device again, as new ones, in the order in which they were sent. All of them, or none.
 

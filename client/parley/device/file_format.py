@@ -74,13 +74,16 @@ LOST = """CREATE TABLE lost (
         conversation TEXT NOT NULL, sender TEXT NOT NULL, body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL,
         conversation_id INTEGER NOT NULL, after_id INTEGER NOT NULL,
         target_kind INTEGER NOT NULL, target TEXT NOT NULL, urgent INTEGER NOT NULL)"""
-LOST_INDEX = "CREATE INDEX lost_conversation ON lost (conversation_id)"
+LOST_INDEXES = (
+    "CREATE INDEX lost_conversation ON lost (conversation_id)",
+    "CREATE INDEX lost_sent ON lost (id) WHERE origin = 1",  # counted after each change of the file
+)
 
 
 def _add_lost(connection: apsw.Connection) -> None:
     # Before this format a device forgot what a restored cluster lacks.
-    connection.execute(LOST)
-    connection.execute(LOST_INDEX)
+    for statement in (LOST, *LOST_INDEXES):
+        connection.execute(statement)
 
 
 MIGRATIONS: tuple[Migration, ...] = (

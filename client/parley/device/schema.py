@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from parley.device.file_format import LOST, LOST_INDEX, bring_up_to_date, check_owner
+from parley.device.file_format import LOST, LOST_INDEXES, bring_up_to_date, check_owner
 from parley.device.profile import FileLock
 from parley.errors import StoreError
 
@@ -73,7 +73,7 @@ SCHEMA = (
     # it. conversation_id, after_id: where it stands in the present life. target_kind 0: it cannot be sent again.
     # origin: LostOrigin of model.py.
     LOST,
-    LOST_INDEX,
+    *LOST_INDEXES,
     """CREATE TABLE drafts (
         target_kind INTEGER NOT NULL, target TEXT NOT NULL COLLATE NOCASE, body TEXT NOT NULL,
         PRIMARY KEY (target_kind, target)) WITHOUT ROWID""",

@@ -6,7 +6,7 @@ when the next one is printed or the command ends well. So a command that dies pr
 
 import time
 
-from parley import LostOrigin, MessageReader, ParleyClient
+from parley import MessageReader, ParleyClient
 from parley.chat import Chats, lost_notice
 from parley.terminal import text
 from parley.terminal.commands import note, say
@@ -64,8 +64,7 @@ class _Printer:
     async def _tell_restored(self, notice: str) -> None:
         """Say it in the run that compared, not in each later one."""
         self._note_once(notice)
-        found = await self._client.lost.messages()
-        if sent := sum(one.origin is LostOrigin.THIS_DEVICE for one in found):
+        if sent := await self._client.lost.count_sent():
             self._note_once(f"{lost_notice(sent)} The list: parley lost.")
 
     async def _print(self) -> int:
