@@ -19,7 +19,7 @@ from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
 from parley.chat.seen import Seen
-from parley.chat.session_news import SessionNews
+from parley.chat.session_news import RestoreNews, SessionNews
 from parley.chat.standing import Standing
 from parley.chat.status_text import (
     NOT_IN_CLUSTER,
@@ -60,6 +60,7 @@ __all__ = [
     "ListChanged",
     "Noticed",
     "Output",
+    "RestoreNews",
     "Row",
     "RowsChanged",
     "RowsInserted",

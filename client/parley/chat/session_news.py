@@ -9,25 +9,40 @@ from parley.chat.lost_text import lost_notice
 from parley.model import ClientState, ConnectionState
 
 
+class RestoreNews:
+    """Tells that the cluster was restored from a backup, and what it does not have any more."""
+
+    def __init__(self, quiet: Callable[[str], None], lost_hint: str = "") -> None:
+        """`quiet` prints a remark. `lost_hint` says how to see the messages that the cluster does not have any more."""
+        self._quiet = quiet
+        self._lost_hint = lost_hint
+        self._notice = ""
+        self._has_told_lost = False
+
+    def follow(self, state: ClientState) -> None:
+        """Tell what is new."""
+        if state.notice and state.notice != self._notice:
+            self._quiet(state.notice)
+        self._notice = state.notice
+        if state.lost_sent and not self._has_told_lost:
+            self._quiet(f"{lost_notice(state.lost_sent)} {self._lost_hint}".rstrip())
+        self._has_told_lost = state.lost_sent > 0
+
+
 class SessionNews:
     """Remembers what was told."""
 
     def __init__(self, quiet: Callable[[str], None], session_ended: str, lost_hint: str = "") -> None:
-        """`quiet` prints a remark, `session_ended` is the one at the end of the session.
-
-        `lost_hint` says how to see the messages that a restored cluster does not have any more.
-        """
+        """`quiet` prints a remark, `session_ended` is the one at the end of the session."""
         self._quiet = quiet
         self._session_ended = session_ended
-        self._lost_hint = lost_hint
-        self._notice = ""
-        self._has_told_lost = False
+        self._restored = RestoreNews(quiet, lost_hint)
         self._lost = ""
         self._told = ConnectionState.CONNECTED
 
     def follow(self, state: ClientState, *, has_own: bool) -> None:
         """Tell what is new. `has_own`: own messages of this chat are not shown for good."""
-        self._tell_restored(state)
+        self._restored.follow(state)
         if state.connection is ConnectionState.SEARCHING and state.lost:
             self._lost = state.lost
         elif state.connection is ConnectionState.CONNECTED:
@@ -44,11 +59,3 @@ class SessionNews:
         elif state.connection is ConnectionState.SIGNED_OUT:
             self._told = state.connection
             self._quiet(self._session_ended)
-
-    def _tell_restored(self, state: ClientState) -> None:
-        if state.notice and state.notice != self._notice:
-            self._quiet(state.notice)
-        self._notice = state.notice
-        if state.lost_sent and not self._has_told_lost:
-            self._quiet(f"{lost_notice(state.lost_sent)} {self._lost_hint}".rstrip())
-        self._has_told_lost = state.lost_sent > 0
