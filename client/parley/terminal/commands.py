@@ -196,19 +196,18 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
         hopeless.cancel()
         if not accepted.done():
             accepted.cancel()
-    if client.state.superseded and (accepted.cancelled() or isinstance(accepted.result(), StillWaitingError)):
-        raise StillWaitingError(f"The message was not sent. {superseded_text(client)}")
-    if accepted.cancelled() and client.state.tls_trouble:
-        raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
-    if accepted.cancelled():
+    outcome = None if accepted.cancelled() else accepted.result()
+    if outcome is None or isinstance(outcome, StillWaitingError):
+        if client.state.superseded:
+            raise StillWaitingError(f"The message was not sent. {superseded_text(client)}")
+        if client.state.tls_trouble:
+            raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
+    if outcome is None:
         raise NotSignedInError(
             "The session has ended before the cluster confirmed the message. It is kept in the outbox. Sign in "
             f"(parley login). {text.SENT_LATER}"
         )
-    outcome = accepted.result()
     if isinstance(outcome, StillWaitingError):
-        if client.state.tls_trouble:
-            raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
         why = client.state.problem or "the cluster has not confirmed it."
         raise StillWaitingError(
             f"Not confirmed within {timeout:g} s: {why} The message is kept in the outbox. {text.SENT_LATER}"
