@@ -152,7 +152,7 @@ class UnaryCaller:
         names = self._known_endpoints.names
         endpoint = next((one for one in self._known_endpoints.all() if names.get(one) == name), None)
         if endpoint is None:
-            raise BadInputError(f"No address of {name} is known. Nothing was sent. Give it with --hosts.")
+            raise BadInputError(f"No address of {name} is known. Nothing was sent. Give it with --host.")
         return await self._once(invoke, endpoint, timeout_s, changes=True)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:

@@ -40,6 +40,7 @@ from parley.terminal.recipient import NOBODY, find_recipient, names_recipient
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
 
+LEAVING = ("/quit", "/q", "/exit")
 SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
 
 
@@ -97,7 +98,7 @@ class ChatView:
     @property
     def commands(self) -> tuple[str, ...]:
         """Return the commands, for completion."""
-        return (*self._commands, "/quit")
+        return (*self._commands, LEAVING[0])
 
     @property
     def title(self) -> str:
@@ -160,7 +161,7 @@ class ChatView:
 
     async def _command(self, line: str) -> bool:
         command, _, rest = line.partition(" ")
-        if command in ("/quit", "/q", "/exit"):
+        if command in LEAVING:
             return False
         action = self._commands.get(command)
         if action is None:

@@ -3,6 +3,7 @@
 import time
 
 from parley import ClusterMember, ClusterPing, ClusterStatus, GenerationKind, NodeStatus
+from parley.chat import plural
 from parley.terminal import text
 
 DAY_S = 86_400
@@ -121,7 +122,11 @@ def disk_lines(status: ClusterStatus) -> list[str]:
 
 def certificate_lines(status: ClusterStatus, now_s: float) -> list[str]:
     """Return a sentence for each node whose certificate or CA ends within 30 days."""
-    left_s = ((node.name, node.certificate_expires_at_ms / 1000 - now_s) for node in status.nodes if _has_end(node))
+    left_s = (
+        (node.name, node.certificate_expires_at_ms / 1000 - now_s)
+        for node in status.nodes
+        if node.certificate_expires_at_ms
+    )
     return [
         f"The certificate of {name}, or its CA, {_when(seconds)}. Renew it: parleyd cert renew."
         for name, seconds in left_s
@@ -129,12 +134,8 @@ def certificate_lines(status: ClusterStatus, now_s: float) -> list[str]:
     ]
 
 
-def _has_end(node: NodeStatus) -> bool:
-    return node.certificate_expires_at_ms > 0
-
-
 def _when(seconds: float) -> str:
-    return "has expired" if seconds <= 0 else f"expires in {int(seconds // DAY_S)} days"
+    return "has expired" if seconds <= 0 else f"expires in {plural(int(seconds // DAY_S), 'day')}"
 
 
 def elsewhere_lines(status: ClusterStatus | ClusterPing) -> list[str]:

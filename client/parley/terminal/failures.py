@@ -1,4 +1,4 @@
-"""What went wrong in a chat, as an exit code: a script sees no remark."""
+"""What went wrong in a command of several messages, as an exit code: a script sees no remark."""
 
 from parley import MessageStatus, Outgoing, ParleyError
 from parley.terminal.exits import ExitCode, code_of

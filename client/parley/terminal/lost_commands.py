@@ -15,13 +15,13 @@ from parley import (
     ParleyClient,
     ParleyError,
     StillWaitingError,
-    whole_number,
 )
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, MajorityTimeout, with_connection_options
 from parley.terminal.commands import note, say
 from parley.terminal.exits import ExitCode
 from parley.terminal.failures import Failures
+from parley.terminal.message_numbers import message_number
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.refusals import Refusals, connected
 
@@ -109,23 +109,19 @@ async def _resend(client: ParleyClient, refusals: Refusals, wanted: Sequence[str
     return ExitCode.KEPT if waiting else failures.code
 
 
-async def _named(client: ParleyClient, words: Sequence[str], *, resend: bool) -> list[LostMessage]:
+async def _named(
+    client: ParleyClient, words: Sequence[str], *, resend: bool, listed_by: str = "parley lost"
+) -> list[LostMessage]:
     """Return the messages that are named by number or as all. Those that cannot be sent again are not among all."""
     found = await client.lost.messages(limit=MOST)
     if ALL in words:
         return [one for one in found if not resend or one.can_be_resent]
-    numbers = [_number(word) for given in words for word in given.replace(",", " ").split()]
+    numbers = [message_number(word, listed_by) for given in words for word in given.replace(",", " ").split()]
     by_number = {one.id: one for one in found}
     for number in numbers:
         if number not in by_number:
-            raise BadInputError(f"There is no lost message {number}. Nothing was changed. The list: parley lost.")
+            raise BadInputError(f"There is no lost message {number}. Nothing was changed. The list: {listed_by}.")
     return [by_number[number] for number in dict.fromkeys(numbers)]
-
-
-def _number(word: str) -> int:
-    if not (number := whole_number(word, 2**31 - 1)):
-        raise BadInputError(f"{word!r} is not a number of a lost message, nor all. Nothing was changed.")
-    return number
 
 
 def _record(one: LostMessage) -> dict[str, Any]:
@@ -172,4 +168,4 @@ class LostCommands:
             self._quiet("/lost resend N sends one again, /lost discard N removes it." if found else NOTHING_TEXT)
 
     async def _chosen(self, words: Sequence[str], *, resend: bool) -> list[LostMessage]:
-        return await _named(self._client, words, resend=resend)
+        return await _named(self._client, words, resend=resend, listed_by="/lost")

@@ -1,4 +1,4 @@
-"""How a person names a waiting message: by the number that /waiting shows."""
+"""How a person names a message that waits or is lost: by the number in its list."""
 
 from parley import BadInputError, whole_number
 
@@ -6,10 +6,10 @@ HISTORY_LINES = 20
 MOST_HISTORY_LINES = 1000
 
 
-def message_number(word: str) -> int:
-    """Return the number of a waiting message. Raise BadInputError if the word is none."""
+def message_number(word: str, listed_by: str = "/waiting") -> int:
+    """Return the number of a message. Raise BadInputError for another word. `listed_by` is the command to look at."""
     if not (number := whole_number(word, 2**31 - 1)):
-        raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
+        raise BadInputError(f"{word!r} is not a number of a message. {listed_by} lists the numbers.")
     return number
 
 

@@ -28,6 +28,7 @@ from parley.terminal.refusals import connected
 
 MOST = 1000
 ALL = "all"
+LISTED_BY = "parley outbox"
 
 
 @with_connection_options
@@ -70,14 +71,14 @@ async def _change(client: ParleyClient, cancel: Sequence[str], retry: Sequence[s
     numbers += [word for word in cancel if word != ALL]
     for word in numbers:
         try:
-            view = await client.cancel(message_number(word))
+            view = await client.cancel(message_number(word, LISTED_BY))
             note(f"Withdrawn. Nobody receives it: {text.indented(view.body)}")
         except ParleyError as error:
             failures.add(error)
             note(f"{word}: {error.text}")
     for word in retry:
         try:
-            handle = await client.retry(message_number(word))
+            handle = await client.retry(message_number(word, LISTED_BY))
             note(f"It waits as message {handle.view.local_id} now.")
         except ParleyError as error:
             failures.add(error)

@@ -85,7 +85,7 @@ class RollingRestart:
         if missing := [name for name in known if name not in answering]:
             raise UnreachableError(
                 f"{', '.join(missing)} did not answer. Nothing was restarted, because a restart needs all others. "
-                "Start them first, or give their addresses with --hosts."
+                "Start them first, or give their addresses with --host."
             )
         return list(dict.fromkeys(names)) or known
 

@@ -8,13 +8,12 @@ import asyncio
 from typing import NoReturn
 
 from parley.terminal.chat_hints import Hints
-from parley.terminal.chat_view import ChatView
+from parley.terminal.chat_view import LEAVING, ChatView
 from parley.terminal.outage import said_after
 from parley.terminal.screen import TerminalScreen
 
 MAX_AHEAD = 100
 SAID_AFTER_S = 1.0
-LEAVING = ("/quit", "/q", "/exit")
 
 
 class TypedLines:

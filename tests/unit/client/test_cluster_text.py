@@ -117,4 +117,8 @@ def test_the_status_names_a_node_whose_certificate_ends_within_30_days() -> None
         "The certificate of n2, or its CA, expires in 29 days. Renew it: parleyd cert renew.",
         "The certificate of n3, or its CA, has expired. Renew it: parleyd cert renew.",
     ]
+    [tomorrow] = certificate_lines(
+        ClusterStatus((replace(N1, certificate_expires_at_ms=now_ms + day_ms),)), now_ms / 1000
+    )
+    assert "expires in 1 day." in tomorrow
     assert any("n3, or its CA, has expired" in line for line in cluster_lines(ClusterStatus(nodes)))

@@ -158,7 +158,7 @@ async def test_the_chat_lists_sends_again_and_discards(tmp_path: Path) -> None:
         await shown.view.take(f"/lost discard {numbers['one']} {numbers['answer']}")
         await shown.expect("Removed from this device: 2.")
         await shown.view.take(f"/lost resend {numbers['two']}")
-        await shown.expect(f"There is no lost message {numbers['two']}")
+        await shown.expect(f"There is no lost message {numbers['two']}", "The list: /lost")
         await shown.view.take("/lost resend")
         await shown.expect("Nothing was changed. Say /lost")
         await shown.view.take("/lost resend all")

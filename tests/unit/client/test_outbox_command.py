@@ -66,6 +66,7 @@ async def test_all_that_waits_is_withdrawn_at_once(tmp_path: Path) -> None:
         for word in ("x", "0", "-1", "9" * 30):
             wrong = await parley("outbox", "--cancel", word)
             assert (wrong.code, "is not a number of a message" in wrong.err) == (ExitCode.USAGE, True), wrong
+            assert "parley outbox lists the numbers" in wrong.err
 
 
 async def test_a_refused_message_is_listed_and_sent_again(tmp_path: Path) -> None:
