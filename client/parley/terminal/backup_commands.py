@@ -15,6 +15,7 @@ from parley.terminal.command_line import AsJson, run_to_end
 from parley.terminal.commands import note, say
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.signals import prompting
 
 PROGRESS_EVERY_S = 0.5
 CHECKED = "Checked: header, size, and SHA-256 of the file and of the state in it."
@@ -37,7 +38,9 @@ def verify(
     """Read all of a backup and check its digests. Needs no cluster. `parleyd backup verify` checks the state, too."""
 
     async def check() -> None:
-        _show(check_backup(file), as_json=as_json)
+        with prompting():  # the loop stands still while the file is read
+            info = check_backup(file)
+        _show(info, as_json=as_json)
         note(f"{CHECKED} The pages of the state are checked by: parleyd backup verify {file}")
 
     run_to_end(check)

@@ -1,7 +1,8 @@
 """What a signal does to a command: it ends it, and the terminal is as it was before.
 
-While the command waits on its loop, the signal cancels it, so every `finally` runs. While it reads from a person, the
-loop stands still. Then the signal raises SystemExit at the read. A signal that is ignored, as by nohup, stays ignored.
+While the command waits on its loop, the signal cancels it, so every `finally` runs. While it reads from a person or a
+long file, the loop stands still. Then the signal raises SystemExit at the read. A signal that is ignored, as by nohup,
+stays ignored.
 
 An interrupted command whose work goes on, or may have been done, says so on stderr. The cause of the CancelledError
 that ends it has the text: Interrupted, or the OutcomeUnknownError of a request that was under way.

@@ -1,5 +1,7 @@
 """A command that a signal or a key ends leaves the terminal as it was, with the exit code of that signal."""
 
+import asyncio
+import os
 import signal
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from parley.terminal.exits import ExitCode
 from tests.unit.client.terminal import on_terminal
-from tests.unit.client.test_command import signed_in
+from tests.unit.client.test_command import Parley, signed_in
 
 ENDS = [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGHUP, ExitCode.HUNG_UP)]
 
@@ -36,6 +38,21 @@ async def test_a_signal_at_a_password_prompt_turns_echo_on_again(
         terminal.process.send_signal(number)
         assert await terminal.end() == code
         assert terminal.as_before
+
+
+@pytest.mark.parametrize(("number", "code"), [*ENDS, (signal.SIGINT, ExitCode.INTERRUPTED)])
+async def test_a_signal_ends_the_check_of_a_long_backup_at_once(
+    tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    os.mkfifo(tmp_path / "backup")
+    async with Parley(tmp_path).running("backup", "verify", str(tmp_path / "backup")) as checking:
+        writing = await asyncio.to_thread(os.open, tmp_path / "backup", os.O_WRONLY)  # until the command reads
+        try:
+            checking.send_signal(number)
+            async with asyncio.timeout(30):
+                assert await checking.wait() == code
+        finally:
+            os.close(writing)
 
 
 async def test_ctrl_d_at_a_password_prompt_is_a_sentence(tmp_path: Path) -> None:
