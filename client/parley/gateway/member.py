@@ -65,9 +65,9 @@ class Member:
     async def carry_out(self, request: Request, style: Style) -> list[str]:
         """Carry a request out, and return the answer. Raises ParleyError."""
         match request.kind:
-            case Kind.TEXT | Kind.LEAVE | Kind.HISTORY if self._open is None:
-                return style.refused("no-channel", MUST_JOIN)
             case Kind.TEXT | Kind.LEAVE | Kind.HISTORY:
+                if self._open is None:
+                    return style.refused("no-channel", MUST_JOIN)
                 return await self._in_open(self._open, request, style)
             case Kind.ALL:
                 return await self._send(EVERYONE, request.text, style)

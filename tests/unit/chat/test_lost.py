@@ -106,7 +106,7 @@ def test_what_was_trimmed_is_shown_when_the_conversation_is_opened_again() -> No
     chats = chats_with_ben()
     chats.take_lost([lost(7, "from ben", after_id=0)])
     key, _, _ = chats.open("ben")
-    chats.load("ben", 0, page(*range(1, KEEP_ROWS + 1)))
+    chats.load(Target(account="ben"), 0, page(*range(1, KEEP_ROWS + 1)))
     chats.leave()
     thread = chats.thread(key)
     assert thread is not None
