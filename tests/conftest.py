@@ -63,12 +63,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LastingGroup
     return LastingGroupScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of real clusters take turns in one worker: two clusters at once would spoil each other's timing."""
+    """A file of cluster tests runs in one worker. In two, each would start a cluster for it."""
     for item in items:
         if item.path.is_relative_to(CLUSTER_TESTS):
-            item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if (seed := config.getoption("--shuffle")) is not None:
         dice = random.Random(seed)
         files = {path: dice.random() for path in sorted({item.path for item in items})}

@@ -23,6 +23,7 @@ BUSY_ELECTIONS = 1
 """A leader that waits for a processor may be replaced once, attack or not."""
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["padded strangers", "flood of long messages", "silent connections"])
 async def test_an_attack_stays_within_its_bounds(tmp_path: Path, name: str) -> None:
     attack = ATTACKS[name]

@@ -9,9 +9,8 @@ import pytest
 
 from scripts.bench.__main__ import main
 
-pytestmark = pytest.mark.cluster
 
-
+@pytest.mark.campaign
 def test_a_bench_of_a_channel_waits_for_the_last_of_its_connected_members(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     assert main(["--tiny", "--only", "fan-out-201", "--out", str(out)]) == 0
@@ -20,6 +19,7 @@ def test_a_bench_of_a_channel_waits_for_the_last_of_its_connected_members(tmp_pa
     assert figures["server_cpu_ms_per_message"]["min"] > 0
 
 
+@pytest.mark.campaign
 def test_a_bench_of_presence_waits_until_all_nodes_show_what_is_right(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     assert main(["--tiny", "--only", "presence", "--out", str(out)]) == 0

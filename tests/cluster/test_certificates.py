@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -63,6 +64,7 @@ async def reloaded(cluster: LocalCluster, times: int, *names: str) -> None:
     )
 
 
+@pytest.mark.campaign
 async def test_renewed_certificates_and_a_new_ca_are_taken_over_by_running_nodes_under_load(
     tmp_path: Path, fresh: Fresh
 ) -> None:

@@ -150,7 +150,15 @@ async def test_a_cluster_is_watched_killed_and_mended_from_other_terminals(layou
     assert {node["state"] for node in (await status(root)).values()} == {"stopped"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.campaign),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.campaign),
+    ],
+    ids=lambda number: number.name,
+)
 async def test_the_end_of_the_supervisor_stops_all_nodes_and_keeps_the_data(
     layout: Layout, number: signal.Signals
 ) -> None:

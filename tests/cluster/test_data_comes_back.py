@@ -172,6 +172,7 @@ async def test_a_restore_that_is_killed_is_repeated_and_no_node_starts_in_betwee
         assert await stored(cluster, "n1", ben) == ["message 1"]
 
 
+@pytest.mark.campaign
 async def test_the_node_that_is_left_of_three_goes_on_with_all_that_it_has_and_others_join(tmp_path: Path) -> None:
     settings: Settings = {**FAST, "backup_folder": str(tmp_path), "backup_interval_s": 3600}
     async with LocalCluster(tmp_path / "cluster", settings=settings) as cluster:
@@ -223,6 +224,7 @@ async def test_the_node_that_is_left_of_three_goes_on_with_all_that_it_has_and_o
         await goes_on(cluster, before)
 
 
+@pytest.mark.campaign
 async def test_a_lost_node_is_replaced_in_one_step_that_is_interrupted_and_repeated(tmp_path: Path) -> None:
     async with LocalCluster(tmp_path / "cluster", settings=FAST) as cluster:
         ann, _ = await two_people(cluster)

@@ -38,6 +38,7 @@ async def done(parley: Parley, *arguments: str, **environment: str) -> str:
     return ended.out + ended.err
 
 
+@pytest.mark.campaign
 async def test_devices_keep_what_a_restored_cluster_lost_and_send_it_again_once(tmp_path: Path) -> None:
     file = tmp_path / "monday.backup"
     async with LocalCluster(tmp_path / "cluster", nodes=1, settings=FAST) as cluster:

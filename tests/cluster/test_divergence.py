@@ -122,6 +122,7 @@ async def test_an_altered_follower_fences_itself_and_is_rebuilt(tmp_path: Path) 
         await wait_for_agreement(own)
 
 
+@pytest.mark.campaign
 async def test_an_altered_leader_lets_another_lead_and_votes_on(tmp_path: Path) -> None:
     async with LocalCluster(tmp_path, settings=FAST) as own:
         ann, ben = await people(own)
@@ -150,6 +151,7 @@ async def test_an_altered_leader_lets_another_lead_and_votes_on(tmp_path: Path) 
         await wait_for_agreement(own)
 
 
+@pytest.mark.campaign
 async def test_two_nodes_that_differ_raise_an_alarm_until_one_of_them_is_rebuilt(tmp_path: Path) -> None:
     async with LocalCluster(tmp_path, nodes=2, settings=FAST) as own:
         ann, ben = await people(own)

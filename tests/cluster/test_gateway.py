@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import sys
@@ -28,8 +27,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Fresh = Callable[[str], str]
 PASSWORD = "blue-kite-42"
-MANY = int(os.environ.get("GATEWAY_CONNECTIONS", "150"))
-"""`make chaos` has 500: the log-ins alone take both processors half a minute."""
+MANY = 500
+"""The log-ins alone take both processors half a minute."""
 
 
 @asynccontextmanager
@@ -138,6 +137,7 @@ async def import_accounts(cluster: LocalCluster, folder: Path, admin: str, names
             assert {one.status for one in await administration.import_accounts(some)} == {ImportStatus.CREATED}
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 async def test_hundreds_of_connections_at_once_log_in_write_and_receive_in_bounded_time(
     cluster: LocalCluster, fresh: Fresh, tmp_path: Path

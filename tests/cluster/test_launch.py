@@ -208,6 +208,7 @@ def test_errors_are_one_text_and_no_traceback(
         assert hint in said.err
 
 
+@pytest.mark.campaign
 def test_real_nodes_of_one_list_run_on_two_machines(tmp_path: Path) -> None:
     command = two_machines.namespace()
     if command is None:

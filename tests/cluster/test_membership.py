@@ -595,6 +595,7 @@ async def test_a_data_directory_of_another_cluster_is_not_let_in(tmp_path: Path)
         await until_members(cluster, "n1", {"n1"})
 
 
+@pytest.mark.campaign
 async def test_what_is_said_of_a_member_that_is_down_is_true(tmp_path: Path) -> None:
     async with running(tmp_path, bootstrap_members=3) as cluster:
         code = await cluster.administrator_code()

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
+import pytest
 
 from parley import ConnectionState, ParleyClient
 from parley_proto.v1 import admin_pb2
@@ -121,6 +122,7 @@ async def test_all_nodes_are_restarted_under_load_and_no_message_waits_is_lost_o
         assert longest - max(usual) < MOST_MS, f"usual {median:.0f} ms, at most {max(usual):.0f}; now {longest:.0f} ms"
 
 
+@pytest.mark.campaign
 async def test_a_restart_is_not_permitted_while_another_node_is_down_and_the_text_says_how_to_go_on(
     tmp_path: Path,
 ) -> None:

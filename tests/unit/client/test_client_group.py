@@ -76,6 +76,7 @@ async def group_of(
         yield group, clients
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(240)
 async def test_500_accounts_in_one_process_make_neither_500_threads_nor_500_connections(
     tmp_path: Path, opened: list[str]
