@@ -170,3 +170,47 @@ def test_a_public_channel_is_found_joined_and_left_and_who_is_added_again_writes
     node.run(with_ben.add_members(channel, ["ann"]))
     until(window.chat.composer.editor.isVisible)
     until(lambda: bodies()[3:] == ["ben added you."])
+
+
+def test_what_is_written_without_a_majority_is_changed_with_up_and_withdrawn_with_delete(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben")])
+    window = signed_in(qtbot, closing, cluster, tmp_path)
+    composer, rows = window.chat.composer, window.chat.rows
+
+    def until(condition: Callable[[], object]) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
+
+    def shown() -> list[tuple[str, MessageStatus | None]]:
+        return [(rows.row(at).body, rows.row(at).status) for at in range(rows.rowCount())]
+
+    def write(text: str) -> None:
+        QTest.keyClicks(composer.editor, text)
+        QTest.keyClick(composer.editor, Qt.Key.Key_Return)
+
+    def has_majority(present: bool) -> None:
+        cluster.nodes[0].faults.no_majority = not present
+        cluster.announce()
+
+    until(lambda: window.app_state.client_state.connection is ConnectionState.CONNECTED)
+    window.open_conversation("ben")
+    node.do(lambda: has_majority(False))
+    until(lambda: window.app_state.client_state.connection is ConnectionState.NO_MAJORITY)
+    write("one")
+    until(lambda: shown() == [("one", MessageStatus.WAITING)])
+    QTest.keyClick(composer.editor, Qt.Key.Key_Up)
+    assert composer.editor.toPlainText() == "one"
+    write(" and more")
+    until(lambda: shown() == [("one and more", MessageStatus.WAITING)])
+    write("two")
+    until(lambda: shown()[1:] == [("two", MessageStatus.WAITING)])
+    window.chat.view.setFocus()
+    window.chat.view.setCurrentIndex(rows.index(1))
+    QTest.keyClick(window.chat.view, Qt.Key.Key_Delete)
+    until(lambda: shown() == [("one and more", MessageStatus.WAITING)])
+    node.do(lambda: has_majority(True))
+    until(lambda: shown() == [("one and more", MessageStatus.ACCEPTED)])
+    assert node.do(lambda: cluster.bodies_for("ben")) == ["one and more"]

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from parley import ConnectionState
+from parley import ConnectionState, Target
 from parley.gui.app_state import VisiblePage
 from parley.gui.app_window import connector
 from parley.gui.bridge import Bridge
@@ -59,3 +59,42 @@ def test_a_second_window_on_one_profile_shows_what_is_unread_and_what_the_first_
     QTest.mouseClick(first.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=item.center())
     qtbot.waitUntil(lambda: unread(first) == [0], timeout=20_000)
     qtbot.waitUntil(lambda: unread(second) == [0], timeout=20_000)
+
+
+def test_what_the_second_window_reads_writes_and_leaves_in_the_field_is_in_the_first_one(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    ann, ben = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben")])
+    channel = node.do(lambda: cluster.create_channel(ben, "Ward 4", [ann]))
+    node.do(lambda: cluster.store(ben, channel, "who is on duty?"))
+    first = signed_in(qtbot, closing, cluster, tmp_path)
+    qtbot.waitUntil(lambda: unread(first) == [1], timeout=60_000)
+    second = resumed(qtbot, closing, ClusterAddress(cluster.nodes[0].address, insecure=True), tmp_path / "ann")
+    qtbot.waitUntil(
+        lambda: second.app_state.client_state.connection is ConnectionState.SHARED and unread(second) == [1],
+        timeout=60_000,
+    )
+    second.activateWindow()
+    qtbot.waitUntil(second.isActiveWindow, timeout=20_000)
+    item = second.chat.list.visualRect(second.chat.items.index(0))
+    QTest.mouseClick(second.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=item.center())
+    qtbot.waitUntil(lambda: unread(second) == [0], timeout=20_000)
+    qtbot.waitUntil(lambda: unread(first) == [0], timeout=20_000)
+    editor = second.chat.composer.editor
+    QTest.keyClicks(editor, "I am")
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: previews(first) == ["You: I am"], timeout=20_000)
+    QTest.keyClicks(editor, "not finished")
+    second.activateWindow()
+    qtbot.waitUntil(second.isActiveWindow, timeout=20_000)
+    second.open_conversation("ben")
+    first.activateWindow()
+    first.open_conversation(Target(conversation_id=channel))
+    qtbot.waitUntil(lambda: first.chat.composer.editor.toPlainText() == "not finished", timeout=20_000)
+
+
+def previews(window: MainWindow) -> list[str]:
+    model = window.chat.items
+    return [model.item(at).preview for at in range(model.rowCount())]

@@ -3,8 +3,9 @@
 A message is WAITING until a session claims it. The claim gives it the device's next send number in the same commit and
 makes it SENDING. The target is fixed when the message enters, number and body when it is claimed. It is sent again
 until the cluster accepts it or refuses it for good. Only WAITING messages can be edited and cancelled, so the numbers
-have no gap. Numbers are claimed only after a Welcome with the highest number that the cluster has applied. So a file
-that was restored from an old backup skips used numbers. All functions run on the store's thread inside its transaction.
+have no gap. While there is no majority, nothing is claimed, and what was claimed but never sent waits again (unclaim).
+Numbers are claimed only after a Welcome with the highest number that the cluster has applied. So a file that was
+restored from an old backup skips used numbers. All functions run on the store's thread inside its transaction.
 """
 
 import json
@@ -17,7 +18,7 @@ import apsw
 from parley.device import directory
 from parley.device.schema import check_row, fetch, get_meta, next_revision, set_meta
 from parley.device.targets import target_columns, target_of
-from parley.errors import BadInputError, OutboxFullError, TooLateError
+from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
 from parley.model import MessageStatus, Outgoing, Target
 
 MAX_OPEN = 100_000
@@ -137,6 +138,26 @@ def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:
     set_meta(connection, "next_number", first + connection.changes())
     rows = fetch(connection, _COLUMNS, "FROM outbox WHERE number >= ? AND number > 0 ORDER BY number", (first,))
     return [_outgoing(row) for row in rows]
+
+
+def unclaim(connection: apsw.Connection, messages: Sequence[Outgoing]) -> list[Outgoing]:
+    """Make claimed messages wait again, in their places. For messages that no frame had, so that no node has them.
+
+    They must be all messages from a number on. These numbers are given to the next messages that are claimed.
+    """
+    first = messages[0].number
+    numbers = [message.number for message in unanswered(connection) if message.number >= first]
+    if numbers != [message.number for message in messages] or next_number(connection) != first + len(numbers):
+        raise StoreError(
+            f"The messages from number {first} on cannot be taken back, because they are not the newest. Nothing was "
+            "changed. They are sent."
+        )
+    connection.execute(
+        "UPDATE outbox SET status = 1, number = 0, revision = ? WHERE number >= ? AND status = 2",
+        (next_revision(connection), first),
+    )
+    set_meta(connection, "next_number", first)
+    return [replace(message, status=MessageStatus.WAITING, number=0) for message in messages]
 
 
 def settle(connection: apsw.Connection, settled: Sequence[Outgoing]) -> None:

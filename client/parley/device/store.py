@@ -59,6 +59,10 @@ class _Claim:
     future: asyncio.Future[list[Outgoing]]
 
 
+class _Withdrawal:
+    """The request to answer the claim before it, if it waits, with nothing."""
+
+
 class _Stop:
     """The request to end the thread."""
 
@@ -91,7 +95,7 @@ class Store:
         self._thread = thread or StoreThread(foreign_poll_s)
         self._owns_thread = thread is None
         self.is_called = False
-        self._queue: queue.SimpleQueue[_Operation | _Claim | _Stop] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Operation | _Claim | _Withdrawal | _Stop] = queue.SimpleQueue()
         self._claim: _Claim | None = None
         self._claim_again_at: float | None = None
         self._failure: StoreError | None = None
@@ -150,6 +154,10 @@ class Store:
         finally:
             claim.future.cancel()
 
+    def withdraw_claim(self) -> None:
+        """Let the claim that waits return nothing, unless it has messages by now. Later claims are not concerned."""
+        self._put(_Withdrawal())
+
     async def close(self) -> None:
         """Finish what is queued and close the file. End the thread if it is this store's own."""
         if self._ended is None or self._closed:
@@ -168,7 +176,7 @@ class Store:
         self._put(_Operation(operation, write, future, adds))
         return await future
 
-    def _put(self, item: _Operation | _Claim) -> None:
+    def _put(self, item: _Operation | _Claim | _Withdrawal) -> None:
         if self._closed:
             raise StoreError(CLOSED_TEXT)
         self._queue.put(item)
@@ -245,11 +253,21 @@ class Store:
         batch = _Batch()
         with contextlib.suppress(queue.Empty):
             while not batch.stop and len(batch.operations) < MAX_OPERATIONS_PER_COMMIT:
-                _take(self._queue.get_nowait(), batch)
+                item = self._queue.get_nowait()
+                if isinstance(item, _Withdrawal):
+                    self._answer_claim(batch)
+                else:
+                    _take(item, batch)
         if not self._queue.empty():
             self._thread.call(self)  # the others come first
         self._claim = batch.claim or self._claim
         return batch
+
+    def _answer_claim(self, batch: _Batch) -> None:
+        """Answer the newest claim with nothing, if it waits."""
+        claim, batch.claim, self._claim = batch.claim or self._claim, None, None
+        if claim is not None:
+            self._tell(lambda: _resolve(claim.future, []))
 
     def _close_file(self) -> None:
         connection, self._connection = self._connection, None
@@ -295,13 +313,15 @@ class Store:
             return  # the loop is closed: nobody is left to tell
 
 
-def _take(item: _Operation | _Claim | _Stop, batch: _Batch) -> None:
+def _take(item: _Operation | _Claim | _Withdrawal | _Stop, batch: _Batch) -> None:
     match item:
         case _Operation():
             batch.operations.append(item)
             batch.look_for_sends = batch.look_for_sends or item.adds
         case _Claim():
             batch.claim, batch.look_for_sends = item, True
+        case _Withdrawal():
+            pass  # its claim is answered apart, or fails with the rest
         case _Stop():
             batch.stop = True
 

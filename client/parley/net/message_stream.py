@@ -29,6 +29,7 @@ from parley.wire.actions import (
     FindAnother,
     FindServing,
     NoteReadSent,
+    ReturnSends,
     SettleSends,
     StoreDirectory,
     StoreMessages,
@@ -43,6 +44,7 @@ from parley.wire.actions import (
     TellSuperseded,
     TellTyping,
     TellWelcome,
+    WithdrawClaim,
 )
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Life, Position
@@ -51,7 +53,6 @@ from parley_proto.v1 import messaging_pb2_grpc
 
 Call = Any  # grpc.aio.StreamStreamCall: generic in the stubs, not at run time
 T = TypeVar("T")
-
 
 SUPERSEDED_TEXT = (
     "Another copy of this state folder sends for this device. What is written here waits here. To send from here, sign "
@@ -72,7 +73,7 @@ class MessageStreamEvents(Protocol):
         """Record final results, in the order in which they came."""
 
     def sending(self, messages: Sequence[Outgoing]) -> None:
-        """Record that these messages got their numbers."""
+        """Record that these messages got their numbers, or wait again without one."""
 
     def seen(self, position: Position) -> None:
         """Record that an answer came from this position."""
@@ -269,6 +270,10 @@ class MessageStream:
                 self._events.settled(action.messages)
             case ClaimSends():
                 self._run(lambda: self._store.claim(action.limit), self._claimed)
+            case WithdrawClaim():
+                self._store.withdraw_claim()
+            case ReturnSends():
+                self._write_then(lambda c: outbox.unclaim(c, action.messages), self._events.sending)
             case FindServing():
                 self._run(self._others.find_serving, self._found_serving)
             case FindAnother():
@@ -318,18 +323,23 @@ class MessageStream:
         the cluster does not, so it is reported even if the stream has ended meanwhile.
         """
 
-        def done(stored: asyncio.Future[int]) -> None:
-            if stored.cancelled():
-                return
-            if (failure := stored.exception()) is not None:
-                self._end(failure)
-                return
+        def done(count: int) -> None:
             if not self._ending.done():
                 self._perform(self._protocol.stored(action))
                 self._wake_reader.set()
-            self._tell_stored(action, stored.result())
+            self._tell_stored(action, count)
 
-        self._store.start_write(lambda c: _store(c, action)).add_done_callback(done)
+        self._write_then(lambda c: _store(c, action), done)
+
+    def _write_then(self, work: Callable[[apsw.Connection], T], then: Callable[[T], None]) -> None:
+        """Queue a write before all later ones. Call `then` after its commit. End the stream if it fails."""
+
+        def done(written: asyncio.Future[T]) -> None:
+            if not written.cancelled():
+                failure = written.exception()
+                then(written.result()) if failure is None else self._end(failure)
+
+        self._store.start_write(work).add_done_callback(done)
 
     def _tell_stored(self, action: Storing, count: int) -> None:
         match action:
@@ -344,9 +354,8 @@ class MessageStream:
                 assert_never(other)
 
     def _claimed(self, messages: list[Outgoing]) -> None:
-        actions = self._protocol.claimed(messages)
         self._events.sending(messages)
-        self._perform(actions)
+        self._perform(self._protocol.claimed(messages))
 
     def _found_serving(self, better: Endpoint | None) -> None:
         self._perform(self._protocol.serving_found(better, self._now()))

@@ -49,6 +49,18 @@ class ClaimSends:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawClaim:
+    """Answer the claim that waits with what it has got by now, mostly nothing (claimed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnSends:
+    """Make claimed messages wait again. No frame had them, so no node has them. End the stream if that fails."""
+
+    messages: tuple[Outgoing, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SettleSends:
     """Store final results and report them.
 
@@ -163,4 +175,5 @@ class Close:
 
 Storing = StoreMessages | StoreDirectory | StoreReceipts
 Telling = TellWelcome | TellStatus | TellHealth | TellNoRoom | TellSuperseded | TellCaughtUp | TellTyping
-Action = BeginOutbox | ClaimSends | SettleSends | Storing | Telling | NoteReadSent | FindServing | FindAnother | Close
+Outboxing = BeginOutbox | ClaimSends | WithdrawClaim | ReturnSends | SettleSends
+Action = Outboxing | Storing | Telling | NoteReadSent | FindServing | FindAnother | Close

@@ -122,6 +122,11 @@ class Health:
         self.has_majority = False
         self.probe_at: float | None = None
 
+    @property
+    def is_good(self) -> bool:
+        """Return whether commits succeed."""
+        return self._healthy is True
+
     def judge(self, now: float, *, stuck: bool) -> bool | None:
         """Return the new health, or None if it is unchanged."""
         healthy = self.has_majority and not stuck

@@ -3,7 +3,8 @@
 Numbers are sent in order. Every unanswered number is kept until its final result. RETRY and GAP report that a send was
 not accepted. Then no new send follows. After a delay, everything unanswered is sent again from the lowest number.
 If a number was applied already, the cluster returns its first result. So sending too much again is safe, and sending
-too little is not.
+too little is not. What was in no frame of this stream, and is no message of an earlier one, no node has. It can be
+taken back.
 """
 
 from collections import deque
@@ -28,6 +29,7 @@ class SendWindow:
         self._limit = max(1, limit)
         self._open: dict[int, Outgoing] = {message.number: message for message in unanswered}
         self._unsent: deque[Outgoing] = deque(self._open.values())
+        self._highest_framed = max(self._open, default=0)  # an earlier stream may have sent them
         self._rng = rng
         self._held_back = False
         self._rounds = 0
@@ -71,7 +73,15 @@ class SendWindow:
             self._unsent.popleft()
             if message.number in self._open:
                 frame.append(message)
+                self._highest_framed = max(self._highest_framed, message.number)
         return frame
+
+    def take_back(self) -> list[Outgoing]:
+        """Remove and return the sends that no node can have, in the order of their numbers, which are the newest."""
+        unframed = [message for number, message in self._open.items() if number > self._highest_framed]
+        for message in unframed:
+            del self._open[message.number]
+        return unframed
 
     def settle(self, number: int) -> Outgoing | None:
         """Record a final result. Return the message, or None if it had a result before."""

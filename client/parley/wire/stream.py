@@ -25,6 +25,7 @@ from parley.wire.actions import (
     FindAnother,
     FindServing,
     NoteReadSent,
+    ReturnSends,
     SettleSends,
     StoreDirectory,
     StoreMessages,
@@ -38,6 +39,7 @@ from parley.wire.actions import (
     TellSuperseded,
     TellTyping,
     TellWelcome,
+    WithdrawClaim,
 )
 from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
@@ -186,14 +188,16 @@ class StreamProtocol:
             *([TellSuperseded()] if welcome.superseded else []),
             *self._store(StoreDirectory((account,), ())),
             *self._take_status(welcome.status, now),
-            *self._claim(),
         ]
 
     def claimed(self, messages: Sequence[Outgoing]) -> list[Action]:
-        """Record newly numbered sends, which are durable now. They are sent with the next frames."""
+        """Record newly numbered sends, which are durable now. They are sent with the next frames.
+
+        If the majority was lost meanwhile, they are returned instead.
+        """
         self._claiming = False
         self._window.add(messages)
-        return self._claim()
+        return self._claim() if self._health.is_good else self._return_unsent()
 
     def stored(self, done: Storing) -> list[Action]:
         """Record that something is durable here."""
@@ -291,11 +295,21 @@ class StreamProtocol:
         return [BeginOutbox(frame.welcome.last_send_number, frame.welcome.max_message_bytes)]
 
     def _claim(self) -> list[Action]:
-        """Return at most one claim at a time. A new one follows when there is room for more sends."""
-        if self._claiming or not self._may_send or self._window.capacity == 0:
+        """Return at most one claim at a time. A new one follows when there is room for more sends.
+
+        Without a majority nothing is claimed: what no node has can be changed and withdrawn.
+        """
+        if self._claiming or not self._may_send or not self._health.is_good or self._window.capacity == 0:
             return []
         self._claiming = True
         return [ClaimSends(min(self._window.capacity, MAX_CLAIM))]
+
+    def _return_unsent(self) -> list[Action]:
+        """Return what no node has. A claim that waits is answered first: its numbers follow."""
+        if self._claiming:
+            return [WithdrawClaim()]
+        unsent = self._window.take_back()
+        return [ReturnSends(tuple(unsent))] if unsent else []
 
     def _store(self, work: Storing) -> list[Action]:
         self._being_stored += 1
@@ -361,11 +375,13 @@ class StreamProtocol:
         self._health.has_majority = status.has_majority
         position = Position.from_wire(status.position)
         told = TellStatus(status.leader, status.has_majority, convert.nodes(status), position)
-        return [*self._judge(now), told]
+        return [*self._judge(now), told, *self._claim()]
 
     def _judge(self, now: float) -> list[Action]:
         healthy = self._health.judge(now, stuck=self._window.rounds >= STUCK_ROUNDS)
-        return [] if healthy is None else [TellHealth(healthy)]
+        if healthy is None:
+            return []
+        return [TellHealth(healthy), *([] if healthy else self._return_unsent())]
 
 
 def with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:

@@ -5,11 +5,12 @@ import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
+from random import Random
 from typing import NoReturn
 
 import pytest
 
-from parley import ConnectionState, MessageStatus, ParleyClient
+from parley import ConnectionState, MessageStatus, ParleyClient, TooLateError
 from parley.chat import status_line
 from parley.device.profile import Hosts, StateDirectory
 from parley.net.message_stream import MessageStream
@@ -207,6 +208,62 @@ async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp
             await message.accepted(5)
             assert anna.state.connection is ConnectionState.CONNECTED
             assert anna.state.problem == ""
+
+
+async def test_what_is_written_without_a_majority_can_be_changed_and_withdrawn_and_the_rest_is_sent_once(
+    tmp_path: Path,
+) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        node = cluster.nodes[0]
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            await (await anna.send("bob", "before")).accepted(5)
+            node.faults.no_majority = True
+            cluster.announce()
+            await anna.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
+            first, second, third = [await anna.send("bob", body) for body in ("one", "two", "three")]
+            await anna.edit(first.local_id, "one, corrected")
+            await anna.cancel(second.local_id)
+            assert third.view.status is MessageStatus.WAITING
+            node.faults.no_majority = False
+            cluster.announce()
+            await third.accepted(5)
+            await first.accepted(5)
+        assert cluster.bodies_for("bob") == ["before", "one, corrected", "three"]
+
+
+async def test_a_majority_that_comes_and_goes_while_messages_are_written_changed_and_withdrawn_hurts_nothing(
+    tmp_path: Path,
+) -> None:
+    """Whatever edit() and cancel() accept is so in the cluster; what they refuse is there as it was written, once."""
+    rng, expected = Random(13), dict[int, str]()
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        node = cluster.nodes[0]
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            for turn in range(60):
+                node.faults.no_majority = rng.random() < 0.5
+                cluster.announce()
+                burst = await anna.send_many([("bob", f"{turn}.{i}") for i in range(rng.randint(1, 4))])
+                expected.update((message.local_id, message.view.body) for message in burst)
+                for _ in range(rng.randint(0, 6)):
+                    await asyncio.sleep(0)
+                for message in burst:
+                    try:
+                        if rng.random() < 0.5:
+                            changed = await anna.edit(message.local_id, f"{message.view.body} changed")
+                            expected[message.local_id] = changed.body
+                        else:
+                            await anna.cancel(message.local_id)
+                            del expected[message.local_id]
+                    except TooLateError:
+                        continue
+            node.faults.no_majority = False
+            cluster.announce()
+            await until(lambda: anna.state.waiting == 0, "nothing waits")
+        assert cluster.bodies_for("bob") == [expected[local_id] for local_id in sorted(expected)]
 
 
 async def test_while_it_searches_the_state_says_what_was_lost_and_what_waits(tmp_path: Path) -> None:

@@ -219,3 +219,57 @@ async def test_after_a_failed_transaction_what_waits_is_claimed_without_another_
     async with asyncio.timeout(5):
         assert [message.body for message in await store.claim(10)] == ["one"]
     await store.close()
+
+
+async def test_a_withdrawn_claim_is_answered_with_nothing_and_the_next_one_gets_what_was_added_meanwhile(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    claim = asyncio.ensure_future(store.claim(10))
+    await store.read(lambda _: None)
+    store.withdraw_claim()
+    assert await asyncio.wait_for(claim, 5) == []
+    await store.write(lambda c: outbox.add(c, [(BOB, "hello")], 1), adds=True)
+    (message,) = await store.read(lambda c: outbox.listing(c, 10))
+    assert message.status is MessageStatus.WAITING
+    assert [m.body for m in await asyncio.wait_for(store.claim(10), 5)] == ["hello"]
+    await store.close()
+
+
+async def test_a_withdrawal_never_takes_a_claim_that_was_made_after_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    store.withdraw_claim()
+    claim = asyncio.ensure_future(store.claim(10))
+    await store.write(lambda c: outbox.add(c, [(BOB, "hello")], 1), adds=True)
+    assert [m.body for m in await asyncio.wait_for(claim, 5)] == ["hello"]
+    await store.close()
+
+
+async def test_claimed_messages_that_are_returned_wait_as_before_and_get_the_same_numbers_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    await store.write(lambda c: outbox.add(c, [(BOB, body) for body in ("one", "two", "three")], 1))
+    one, two, three = await store.claim(3)
+    returned = await store.write(lambda c: outbox.unclaim(c, [two, three]))
+    assert [(m.body, m.status, m.number) for m in returned] == [
+        ("two", MessageStatus.WAITING, 0),
+        ("three", MessageStatus.WAITING, 0),
+    ]
+    await store.write(lambda c: outbox.cancel(c, two.local_id))
+    assert [(m.body, m.number) for m in await store.claim(3)] == [("three", one.number + 1)]
+    await store.close()
+
+
+async def test_numbers_that_are_not_the_newest_are_never_given_back(tmp_path: Path) -> None:
+    """A number of a message that went to a node, or a gap below one, would be the end of the device's order."""
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    await store.write(lambda c: outbox.add(c, [(BOB, body) for body in ("one", "two", "three")], 1))
+    one, two, three = await store.claim(3)
+    for wrong in ([one], [one, two], [one, three]):
+        with pytest.raises(StoreError):
+            await store.write(lambda c, wrong=wrong: outbox.unclaim(c, wrong))  # type: ignore[misc]
+    assert [m.number for m in await store.read(outbox.unanswered)] == [one.number, two.number, three.number]
+    await store.close()

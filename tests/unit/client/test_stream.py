@@ -16,6 +16,7 @@ from parley.wire.actions import (
     FindAnother,
     FindServing,
     NoteReadSent,
+    ReturnSends,
     SettleSends,
     StoreDirectory,
     StoreMessages,
@@ -29,6 +30,7 @@ from parley.wire.actions import (
     TellSuperseded,
     TellTyping,
     TellWelcome,
+    WithdrawClaim,
 )
 from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
@@ -764,7 +766,7 @@ def test_sends_that_are_never_taken_count_as_no_majority_until_one_is() -> None:
         told += talk.hears(results=results(5, code=pb.SEND_STATUS_RETRY))
         talk.now += 2.0
         talk.protocol.advance(talk.now)
-    assert told == [TellHealth(False)]
+    assert told == [TellHealth(False), WithdrawClaim()]
     assert TellHealth(True) in talk.hears(results=results(5))
 
 
@@ -784,3 +786,56 @@ def test_without_room_for_messages_the_stream_stays_says_why_and_asks_rarely() -
     assert [action for action in told if not isinstance(action, FindServing)] == [TellNoRoom("no")]
     talk.says_all()
     assert TellNoRoom("") in talk.hears(results=results(5))
+
+
+# ---- no majority: what no node has got stays here, where it can still be changed
+
+
+def test_without_a_majority_nothing_new_is_claimed_until_there_is_one() -> None:
+    talk = Dialogue()
+    begun = talk.began([outgoing(3)], majority=False)
+    assert not any(isinstance(action, ClaimSends) for action in begun)
+    assert [numbers(frame) for frame in talk.says_all()] == [[3]], "what a node may have got is sent again"
+    assert not any(isinstance(action, ClaimSends) for action in talk.hears(results=results(3)))
+    assert ClaimSends(8) in talk.hears(status=status())
+
+
+def test_a_claim_that_waits_for_messages_is_withdrawn_when_the_majority_is_lost() -> None:
+    talk = Dialogue()
+    assert ClaimSends(8) in talk.began()
+    told = talk.hears(status=status(majority=False))
+    assert [action for action in told if not isinstance(action, TellStatus)] == [TellHealth(False), WithdrawClaim()]
+    assert talk.protocol.claimed([]) == []
+    assert ClaimSends(8) in talk.hears(status=status())
+
+
+def test_messages_that_were_claimed_as_the_majority_was_lost_go_back_and_none_goes_up() -> None:
+    talk = Dialogue()
+    talk.began()
+    talk.hears(status=status(majority=False))
+    claimed = [outgoing(5), outgoing(6)]
+    assert talk.protocol.claimed(claimed) == [ReturnSends(tuple(claimed))]
+    assert talk.says_all() == []
+    assert ClaimSends(8) in talk.hears(status=status())
+
+
+def test_of_claimed_messages_only_those_that_were_in_no_frame_go_back() -> None:
+    talk = Dialogue()
+    talk.began(window=4)
+    talk.protocol.claimed([outgoing(5)])
+    assert [numbers(frame) for frame in talk.says_all()] == [[5]]
+    talk.hears(results=results(5, code=pb.SEND_STATUS_RETRY))  # holds back what comes next
+    talk.protocol.claimed([outgoing(6), outgoing(7)])
+    assert talk.says_all() == []
+    told = talk.hears(status=status(majority=False))
+    assert ReturnSends((outgoing(6), outgoing(7))) in told
+    talk.waits(0.1)
+    assert TellHealth(True) in talk.hears(status=status())
+    assert talk.protocol._window.unanswered == 1, "the one that a node may have got stays under way"
+
+
+def test_a_stream_that_sends_again_what_an_earlier_one_sent_gives_none_of_it_back() -> None:
+    talk = Dialogue()
+    told = talk.began([outgoing(3), outgoing(4)], majority=False)
+    assert not any(isinstance(action, ReturnSends) for action in told)
+    assert [numbers(frame) for frame in talk.says_all()] == [[3, 4]]
