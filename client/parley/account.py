@@ -398,7 +398,9 @@ class LocalAccount:
         self._removed([local_id for local_id in watched if local_id not in existing])
         while await self._follow_page(self._revision):
             pass
-        self.received(0)
+        if self._reader is not None:
+            self._reader.grew()
+        self._publisher.others_wrote()
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
         if self._publisher.state.connection is ConnectionState.SHARED:

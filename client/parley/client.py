@@ -488,6 +488,10 @@ class ParleyClient:
             )
         await self._in_use().mark_read(conversation_id, up_to)
 
+    async def read_positions(self) -> dict[int, int]:
+        """Return by conversation id up to which message the person has read it, in any program on this machine."""
+        return dict(await self._in_use().store.read(inbox.read_positions))
+
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:
         """Wait until the cluster has all read positions of this device. Return false after `timeout` seconds."""
         store = self._in_use().store

@@ -25,7 +25,8 @@ class Changes:
     of other members. `accounts`, `conversations`: new or changed ones. Conversations hold kind, title, members and
     marks, but not `last` and `unread`. `typing`: who types now. `inbox`: messages arrived, or another device sent some.
     `reload`: too many changes, read the lists again. `anew`: so is it because the cluster was restored; ids that were
-    told before may mean others now.
+    told before may mean others now. `others`: another process of this account wrote to the file on this machine,
+    perhaps read positions or drafts.
     """
 
     state: ClientState
@@ -38,6 +39,7 @@ class Changes:
     inbox: bool = False
     reload: bool = False
     anew: bool = False
+    others: bool = False
 
 
 class _Watcher:
@@ -59,11 +61,13 @@ class _Watcher:
         self._inbox = False
         self._reload = False
         self._anew = False
+        self._others = False
 
     def note(self, change: Changes) -> None:
         if change.anew:
             self._clear()
         self._anew = self._anew or change.anew
+        self._others = self._others or change.others
         for message in change.outgoing:
             self._outgoing[message.local_id] = message
         for local_id in change.removed:
@@ -77,9 +81,9 @@ class _Watcher:
         self._reload = self._reload or change.reload
         lists = (self._outgoing, self._removed, self._receipts, self._accounts, self._conversations, self._typing)
         if sum(map(len, lists)) > MAX_PENDING:
-            inbox, anew = self._inbox, self._anew
+            inbox, anew, others = self._inbox, self._anew, self._others
             self._clear()
-            self._inbox, self._reload, self._anew = inbox, True, anew
+            self._inbox, self._reload, self._anew, self._others = inbox, True, anew, others
         self.ready.set()
 
     def take(self, state: ClientState) -> Changes:
@@ -95,6 +99,7 @@ class _Watcher:
             self._inbox,
             self._reload,
             self._anew,
+            self._others,
         )
         self._clear()
         return taken
@@ -145,6 +150,11 @@ class StatePublisher:
         """Notify watchers of changes beside the state."""
         if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox):
             self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox))
+
+    def others_wrote(self) -> None:
+        """Notify watchers that another process of the account wrote to the file, and perhaps received messages."""
+        if self.watched:
+            self._note(Changes(self._state, inbox=True, others=True))
 
     def begun_anew(self) -> None:
         """Notify watchers that ids that were told before may mean others now."""
@@ -204,6 +214,11 @@ class AccountVoice:
         """Notify watchers of changes beside the state."""
         if not self._is_silent:
             self._publisher.changed(**changes)
+
+    def others_wrote(self) -> None:
+        """Notify watchers that another process of the account wrote to the file."""
+        if not self._is_silent:
+            self._publisher.others_wrote()
 
     def begun_anew(self) -> None:
         """Notify watchers that ids that were told before may mean others now."""

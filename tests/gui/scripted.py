@@ -453,6 +453,9 @@ class ScriptedClient:
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         self.sdk.read.append((conversation_id, up_to))
 
+    async def read_positions(self) -> dict[int, int]:
+        return dict(self.sdk.read)
+
     async def save_draft(self, target: str | Target, body: str) -> None:
         self.sdk.drafts[Target.of(target)] = body
 

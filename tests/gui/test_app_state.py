@@ -113,10 +113,23 @@ def test_a_draft_is_told_unless_something_was_typed_since() -> None:
     made, watching = app_state()
     key, _ = made.open("ben")
     made.apply(events.DraftLoaded(TO_BEN, "half"))
+    made.apply(events.DraftLoaded(TO_BEN, "half"))
+    made.chats.keep_draft(key, "half, and more")
     made.apply(events.DraftLoaded(TO_BEN, "another"))
     assert watching.of("draft_arrived") == [(key, "half")]
     made.draft_sent(key)
     assert made.return_to_draft(TO_BEN, "back") == "back"
+
+
+def test_what_another_window_has_read_is_read_here_and_old_positions_change_nothing() -> None:
+    made, _ = app_state()
+    listed = replace(direct(), last=message(9), unread=3)
+    made.apply(events.ConversationsListed((listed,)))
+    assert made.items()[0].unread == 3
+    made.apply(events.ReadHere({WITH_BEN: 9}))
+    assert made.items()[0].unread == 0
+    made.apply(events.ReadHere({WITH_BEN: 4, 77: 5}))
+    assert [item.unread for item in made.items()] == [0]
 
 
 def accepted_as(one: Outgoing, message_id: int) -> Outgoing:

@@ -85,7 +85,7 @@ def test_what_the_second_window_reads_writes_and_leaves_in_the_field_is_in_the_f
     editor = second.chat.composer.editor
     QTest.keyClicks(editor, "I am")
     QTest.keyClick(editor, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: previews(first) == ["You: I am"], timeout=20_000)
+    qtbot.waitUntil(lambda: previews(first) == ["I am"], timeout=20_000)
     QTest.keyClicks(editor, "not finished")
     second.activateWindow()
     qtbot.waitUntil(second.isActiveWindow, timeout=20_000)

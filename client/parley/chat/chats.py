@@ -162,10 +162,13 @@ class Chats:
     def keep_draft(self, key: ConversationKey, body: str) -> bool:
         """Record the draft. Return false if it is unchanged."""
         line = self.conversations.get(key)
-        if line is None or line.draft == body:
-            return False
-        line.draft, line.draft_unsaved = body, True
-        return True
+        return line is not None and line.keep_draft(body)
+
+    def ask_draft(self, key: ConversationKey) -> Target:
+        """Record that the stored draft of a conversation is asked for now. Return the conversation."""
+        line = self.conversations.line(key)
+        line.draft_typed = line.draft_unsaved
+        return line.target(self.book)
 
     def take_unsaved_draft(self, key: ConversationKey) -> bool:
         """Return true if the draft changed since the last call."""
@@ -179,22 +182,19 @@ class Chats:
         """Remove the draft, which became a message. The stored draft is removed once the message is durable."""
         line, thread = self.conversations.get(key), self.thread(key)
         if line is not None:
-            line.draft, line.draft_unsaved = "", False
+            line.keep_draft("", unsaved=False)
         return self._edited(key, thread.set_divider(None) if thread is not None else [])
 
     def return_to_draft(self, target: Target, body: str) -> tuple[str, list[Output]]:
         """Put a text that was not sent before the draft. Return the new draft."""
         line = self.conversations.line(self.key_of(target))
-        line.draft = f"{body}\n{line.draft}" if line.draft else body
+        line.keep_draft(f"{body}\n{line.draft}" if line.draft else body, unsaved=False)
         return line.draft, [ListChanged()]
 
     def load_draft(self, target: Target, body: str) -> list[Output]:
         """Record a stored draft, unless something was typed since."""
         line = self.conversations.get(self.key_of(target))
-        if line is None or not body or line.draft:
-            return []
-        line.draft = body
-        return [ListChanged()]
+        return [ListChanged()] if line is not None and line.take_stored_draft(body) else []
 
     def wants_history(self, key: ConversationKey, first_visible_row: int) -> int | None:
         """Return the page to request, at most once at a time.

@@ -46,6 +46,7 @@ class ConversationLine:
     own: Outgoing | None = None
     draft: str = ""
     draft_unsaved: bool = False
+    draft_typed: bool = False
 
     @property
     def unread(self) -> int:
@@ -126,6 +127,23 @@ class ConversationLine:
         return progress(message_id, self.conversation, book.own_id).status
 
     # ---- what happens
+
+    def keep_draft(self, body: str, *, unsaved: bool = True) -> bool:
+        """Record what the person typed. It is newer than a stored draft that was asked for before.
+
+        Return false if it is unchanged.
+        """
+        if unsaved and self.draft == body:
+            return False
+        self.draft, self.draft_unsaved, self.draft_typed = body, unsaved, True
+        return True
+
+    def take_stored_draft(self, body: str) -> bool:
+        """Record the stored draft, unless something was typed since it was asked for. Return false if it is no news."""
+        if self.draft_typed or self.draft == body:
+            return False
+        self.draft = body
+        return True
 
     def read(self, up_to: int) -> bool:
         """Record that the person has read everything up to here. Return false if that was known."""

@@ -205,6 +205,12 @@ def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> N
     )
 
 
+def read_positions(connection: apsw.Connection) -> list[tuple[int, int]]:
+    """Return (conversation, message id) of all read positions of this device."""
+    rows = connection.execute("SELECT conversation_id, up_to FROM reads WHERE conversation_id > 0")
+    return [cast(tuple[int, int], check_row(row, (int, int))) for row in rows]
+
+
 MAX_READS_FETCHED = 256
 
 

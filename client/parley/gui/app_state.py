@@ -22,6 +22,7 @@ from parley.chat import (
     ThreadEdited,
     ThreadReplaced,
     Typists,
+    conversation_key,
     to_draw,
 )
 from parley.gui import events
@@ -213,6 +214,9 @@ class ChatAppState:
                 return self.chats.take_arrived(messages)
             case events.ConversationsListed(conversations):
                 return self.chats.take_list(conversations)
+            case events.ReadHere(positions):
+                read = [self.chats.saw(conversation_key(id_), up_to) for id_, up_to in positions.items()]
+                return [one for _, out in read for one in out]
             case events.HistoryLoaded(target, before_id, page):
                 return self.chats.load(target, before_id, page)
             case events.HistoryFailed(target, before_id):

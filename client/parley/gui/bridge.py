@@ -136,6 +136,9 @@ class Bridge(QObject):
     def discard_lost(self, ids: list[int]) -> None:
         self._ask(Action.LOST, lambda worker: worker.change_lost(discard=ids))
 
+    def load_draft(self, target: Target) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.load_draft(target))
+
     def save_draft(self, target: Target, body: str) -> None:
         async def save(worker: ClientWorker) -> None:
             await (await worker.client()).save_draft(target, body)

@@ -65,6 +65,7 @@ class ClientWorker:
         self._told: dict[int, Account] = {}
         self._told_conversations: set[int] = set()
         self._stale = asyncio.Event()
+        self._draft_turn = asyncio.Lock()  # a message leaves the draft in two steps
 
     async def run(self) -> None:
         """Enter the client, serve until leave(), and leave it."""
@@ -174,7 +175,8 @@ class ClientWorker:
                 connected = shared or change.state.connection is ConnectionState.CONNECTED
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
-                if shared and change.inbox:  # the other window received something, or marked it as read
+                if change.others:  # another window received, wrote or read something
+                    self._put(events.ReadHere(await client.read_positions()))
                     self._stale.set()
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
@@ -185,7 +187,7 @@ class ClientWorker:
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
     def _put_changes(self, client: Client, change: Changes) -> None:
-        if change == Changes(change.state, inbox=change.inbox, reload=change.reload):
+        if change == Changes(change.state, inbox=change.inbox, reload=change.reload, others=change.others):
             self._put(events.StateChanged(change.state))
             return
         self._told |= {account.id: account for account in change.accounts}
@@ -196,13 +198,14 @@ class ClientWorker:
         self._put(events.Changed(change))
 
     async def _list_again(self, client: Client) -> None:
-        """Send the list anew, now and then, while another window of this account has the connection."""
+        """Send the list anew, now and then, while another window of this account is at work."""
         while True:
             await self._stale.wait()
             self._stale.clear()
-            with suppress(ParleyError):
-                self._put_list(client, await client.conversations())
-            await asyncio.sleep(LIST_AGAIN_EVERY_S)
+            for _ in range(2):  # what the other one has read may have been on its way to the cluster
+                with suppress(ParleyError):
+                    self._put_list(client, await client.conversations())
+                await asyncio.sleep(LIST_AGAIN_EVERY_S)
 
     async def _list(self, client: Client) -> None:
         try:
@@ -281,6 +284,11 @@ class ClientWorker:
         self._put(events.DraftLoaded(target, draft))
         await self.load_history(target, 0)
 
+    async def load_draft(self, target: Target) -> None:
+        client = await self.client()
+        async with self._draft_turn:
+            self._put(events.DraftLoaded(target, await client.draft(target)))
+
     async def load_history(self, target: Target, before_id: int) -> None:
         client = await self.client()
         try:
@@ -299,8 +307,9 @@ class ClientWorker:
     async def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         """Put a message into the outbox, then remove the draft."""
         client = await self.client()
-        await client.send(target, body, urgent=urgent)
-        await client.save_draft(target, "")
+        async with self._draft_turn:
+            await client.send(target, body, urgent=urgent)
+            await client.save_draft(target, "")
 
     async def change_lost(self, *, resend: Sequence[int] = (), discard: Sequence[int] = ()) -> None:
         """Send lost messages again, or remove some, and list the others."""

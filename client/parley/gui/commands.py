@@ -72,6 +72,9 @@ class Commands(Protocol):
     def discard_lost(self, ids: list[int]) -> None:
         """Remove messages that the cluster does not have any more, and list the others."""
 
+    def load_draft(self, target: Target) -> None:
+        """Load the stored draft of a conversation, which another window may have changed."""
+
     def save_draft(self, target: Target, body: str) -> None:
         """Store a draft."""
 

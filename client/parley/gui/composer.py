@@ -150,6 +150,13 @@ class Composer(QFrame):
         self._put(draft)
         self._name_button()
 
+    def show_draft(self, draft: str) -> None:
+        """Show another text as the draft of the same conversation."""
+        if self._editing is None:
+            self._put(draft)
+        else:
+            self._aside = draft
+
     def show_standing(self, standing: Standing) -> None:
         """Show the field only where the person can write, and a sentence about who is there."""
         self.standing.setText(standing.text)

@@ -110,6 +110,13 @@ class DraftLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadHere:
+    """Up to which message the person has read conversations, in any window on this machine. By conversation id."""
+
+    positions: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class AccountsFound:
     """The accounts whose names begin with the typed text."""
 
@@ -186,7 +193,7 @@ class Refused:
     body: str = ""
 
 
-Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
+Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
 AccountTold = PasswordChanged | DevicesListed
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused

@@ -203,8 +203,8 @@ class MainWindow(QMainWindow):
 
     def draft_arrived(self, key: ConversationKey, body: str) -> None:
         """Show a loaded draft unless something was typed since."""
-        if key == self.app_state.open_key and not self.chat.composer.text:
-            self._begin_writing(key)
+        if key == self.app_state.open_key:
+            self.chat.composer.show_draft(body)
 
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
         """Show the accounts found."""
@@ -269,7 +269,9 @@ class MainWindow(QMainWindow):
         self._begin_writing(key)
         self._reading.begin()
         if fetch:
-            self.commands.open_conversation(self.app_state.chats.target(key))
+            self.commands.open_conversation(self.app_state.chats.ask_draft(key))
+        else:
+            self._load_draft()
         self._draw_items()
         self.presence_line.ask()
         if not self.chat.list.hasFocus():
@@ -286,6 +288,12 @@ class MainWindow(QMainWindow):
     def _begin_writing(self, key: ConversationKey) -> None:
         chats = self.app_state.chats
         self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
+
+    def _load_draft(self) -> None:
+        """Load the draft of the open conversation, which another window on this account may have changed."""
+        key = self.app_state.open_key
+        if key is not None:
+            self.commands.load_draft(self.app_state.chats.ask_draft(key))
 
     def save_draft(self) -> None:
         """Store the draft of the open conversation, if it changed."""
@@ -357,6 +365,9 @@ class MainWindow(QMainWindow):
         if self.app_state.attentive:
             self._reading.look_soon()
             self.presence_line.ask()
+            self._load_draft()
+        elif self._commands is not None:
+            self.save_draft()
 
     def restyle(self, theme: Theme) -> None:
         """Draw everything in these colours."""

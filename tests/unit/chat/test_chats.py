@@ -414,6 +414,23 @@ def test_a_draft_is_shown_in_the_list_and_saved_once_per_change() -> None:
     assert made.draft(key) == ""
 
 
+def test_a_stored_draft_replaces_the_one_here_unless_something_was_typed_since_it_was_asked_for() -> None:
+    """Another window writes drafts, too, and sends them."""
+    made = chats(direct())
+    key, _, _ = made.open("ben")
+    assert made.load_draft(TO_BEN, "from the other window") != []
+    assert made.draft(key) == "from the other window"
+    assert made.load_draft(TO_BEN, "from the other window") == []
+    made.keep_draft(key, "mine")
+    made.ask_draft(key)
+    assert made.load_draft(TO_BEN, "late") == [], "what is not stored yet is newer"
+    made.take_unsaved_draft(key)
+    assert made.load_draft(TO_BEN, "asked for before mine was stored") == []
+    made.ask_draft(key)
+    assert made.load_draft(TO_BEN, "") != [], "the other window sent it"
+    assert made.draft(key) == ""
+
+
 def test_a_text_that_was_not_taken_comes_back_before_what_was_typed_since() -> None:
     made = chats(direct())
     key, _, _ = made.open("ben")

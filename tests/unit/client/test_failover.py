@@ -415,6 +415,34 @@ async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path
         assert cluster.bodies_for("bob") == ["from the second", "from the first"]
 
 
+async def test_the_connected_process_is_told_what_the_other_one_reads_writes_and_leaves_as_a_draft(
+    tmp_path: Path,
+) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(bob, anna, "read me")
+        async with signed_in(cluster, tmp_path) as first, make_client(cluster, tmp_path, "anna") as second:
+            await connect(first)
+            await second.wait_until(ConnectionState.SHARED, timeout=5)
+            [conversation] = await first.conversations()
+            assert conversation.last is not None
+            async with asyncio.timeout(10), aclosing(first.watch()) as changes:
+                await anext(changes)
+                await second.mark_read(conversation.id, conversation.last.id)
+                async for change in changes:
+                    if change.others and await first.read_positions():
+                        break
+                assert await first.read_positions() == {conversation.id: conversation.last.id}
+                await second.save_draft("bob", "half")
+                async for change in changes:
+                    if change.others and await first.draft("bob"):
+                        break
+                await second.send("bob", "from the second")
+                async for change in changes:
+                    if [one.body for one in change.outgoing] == ["from the second"]:
+                        break
+
+
 async def test_when_the_carrying_process_ends_another_takes_over(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
