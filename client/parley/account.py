@@ -15,6 +15,7 @@ from parley import restoration
 from parley.connection import ConnectionManager, ConnectionManagerSettings
 from parley.device import directory, identity, inbox, lost, outbox, restored, schema, shared_state
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
+from parley.device.spellings import kept_elsewhere
 from parley.device.store import Store
 from parley.device.token_store import TokenStore
 from parley.errors import StoreError
@@ -126,10 +127,15 @@ class LocalAccount:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refresh())
                 group.create_task(self._publish())
+                group.create_task(self._tell_kept_elsewhere())
                 if self._connect:
                     group.create_task(self.connection.run())
         finally:
             await asyncio.shield(self.close())
+
+    async def _tell_kept_elsewhere(self) -> None:
+        if told := await asyncio.to_thread(kept_elsewhere, self.profile):
+            self._publisher.update(notice=told)
 
     def retire(self) -> None:
         """Tell nothing any more, because another account is in use from now on. What is queued is still stored."""

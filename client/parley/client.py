@@ -31,6 +31,7 @@ from parley.device import drafts, identity, inbox, outbox
 from parley.device import lost as lost_messages
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, Profile, StateDirectory, check_account_name
+from parley.device.spellings import kept_elsewhere
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
 from parley.fetcher import MAX_FETCHED, Fetcher, FetchResult
@@ -491,6 +492,10 @@ class ParleyClient:
     async def read_positions(self) -> dict[int, int]:
         """Return by conversation id up to which message the person has read it, in any program on this machine."""
         return dict(await self._in_use().store.read(inbox.read_positions))
+
+    async def kept_elsewhere(self) -> str:
+        """Return a text about messages that wait in folders of other spellings of the account's name, mostly empty."""
+        return await asyncio.to_thread(kept_elsewhere, self._in_use().profile)
 
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:
         """Wait until the cluster has all read positions of this device. Return false after `timeout` seconds."""

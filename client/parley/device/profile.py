@@ -127,18 +127,18 @@ class StateDirectory:
 
         A restored cluster has a new id. An account that had a file for the former one keeps that file.
         """
-        folder = self.root / _folder_name(cluster_id or UNNAMED)
+        folder = self.root / folder_name(cluster_id or UNNAMED)
         own = Profile(_account_folder(folder, check_account_name(account)), cluster_id, account)
         former = read_notes(folder / "restored.json", lambda document: text_in(document, "former_cluster_id"))
         if not former or own.database.exists():
             return own
-        kept = Profile(_account_folder(self.root / _folder_name(former), account), former, account)
+        kept = Profile(_account_folder(self.root / folder_name(former), account), former, account)
         return kept if kept.database.exists() else own
 
     def remember_restored(self, cluster_id: str, former: Profile) -> None:
         """Record that the cluster is the restored one of the profile's cluster, so its files are used for both."""
         if cluster_id != former.cluster_id:
-            notes = self.root / _folder_name(cluster_id or UNNAMED) / "restored.json"
+            notes = self.root / folder_name(cluster_id or UNNAMED) / "restored.json"
             write_notes(notes, {"cluster_id": cluster_id, "former_cluster_id": former.cluster_id})
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
@@ -176,7 +176,7 @@ class StateDirectory:
 
     def hosts(self, cluster_id: str) -> Hosts:
         """Return the stored addresses of the cluster."""
-        return self._hosts_at(self.root / _folder_name(cluster_id or UNNAMED))
+        return self._hosts_at(self.root / folder_name(cluster_id or UNNAMED))
 
     def remember_hosts(self, cluster_id: str, hosts: Hosts) -> None:
         """Store the addresses. If two clusters had the same ones, the last used cluster is found by them."""
@@ -186,7 +186,7 @@ class StateDirectory:
             "learned": dict(hosts.learned),
             "last_good": hosts.last_good,
         }
-        write_notes(self.root / _folder_name(cluster_id or UNNAMED) / "hosts.json", document)
+        write_notes(self.root / folder_name(cluster_id or UNNAMED) / "hosts.json", document)
 
     def last(self) -> Last:
         """Return the last sign-in on this machine, which programs use if nothing is named."""
@@ -288,13 +288,18 @@ def _account_folder(cluster: Path, account: str) -> Path:
 
     Earlier releases made a folder for each spelling. Theirs is used where it exists.
     """
-    usual, of_spelling = cluster / _folder_name(account.lower()), cluster / _folder_name(account)
-    for folder in (of_spelling, usual):
-        if (folder / DATABASE).exists():
-            return folder
+    usual, of_spelling = cluster / folder_name(account.lower()), cluster / folder_name(account)
+    if (of_spelling / DATABASE).exists():
+        return of_spelling
+    return next(iter(folders_of_spellings(cluster, account)), usual)
+
+
+def folders_of_spellings(cluster: Path, account: str) -> list[Path]:
+    """Return the folders with files of this account, for whichever spelling they were made. The usual one is first."""
+    usual = cluster / folder_name(account.lower())
     candidates = sorted(cluster.glob(f"{_safe(account)}~????????/{DATABASE}"))
     others = [path.parent for path in candidates if _owner(path).lower() == account.lower()]
-    return others[0] if others else usual
+    return [usual, *others] if (usual / DATABASE).exists() else others
 
 
 def _owner(database: Path) -> str:
@@ -318,7 +323,7 @@ def _safe(name: str) -> str:
     return re.sub(r"[^a-z0-9_-]", "_", name.lower())
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """Return a name for the file system, which may be case-insensitive."""
     if name == name.lower() and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) and not name.endswith("."):
         return name

@@ -87,6 +87,8 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
         waiting = client.state.waiting
         later = f" {text.waiting(waiting)} from an earlier session. {text.SENT_LATER}"
         note(f"Signed in as {client.signed_in_as}." + (later if waiting else ""))
+        if told := await client.kept_elsewhere():
+            note(told)
 
 
 async def logout(options: ConnectionOptions) -> None:

@@ -102,6 +102,8 @@ async def _list(client: ParleyClient, *, as_json: bool) -> None:
         note(f"{text.waiting(client.state.waiting)}. {text.SENT_LATER} To withdraw one: parley outbox --cancel N.")
     if not (refused or waiting):
         note("Nothing waits.")
+    if told := await client.kept_elsewhere():
+        note(told)
 
 
 def _line(client: ParleyClient, chats: Chats, view: Outgoing) -> str:

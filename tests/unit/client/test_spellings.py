@@ -8,13 +8,16 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from parley.device import identity, outbox, schema
 from parley.device.profile import Hosts, StateDirectory
 from parley.device.schema import set_meta
+from parley.device.spellings import kept_elsewhere
 from parley.terminal.exits import ExitCode
 from parley.wire.endpoints import parse_endpoints
 from tests.support.node import running_cluster
-from tests.unit.client.helpers import PASSWORD
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.records import BOB
 from tests.unit.client.test_command import Parley
 
@@ -31,6 +34,12 @@ def make_file(directory: Path, owner: str = "", waits: str = "") -> None:
             connection.execute("INSERT INTO accounts VALUES (7, ?, '', 0, 1)", (owner,))
         if waits:
             outbox.add(connection, [(BOB, waits)], 1)
+
+
+def only_folder(root: Path) -> Path:
+    """Return the folder of the only account that has files here."""
+    [database] = root.glob("**/client.sqlite")
+    return database.parent
 
 
 async def test_every_spelling_of_a_name_is_one_device_with_one_outbox(tmp_path: Path) -> None:
@@ -83,6 +92,73 @@ def test_two_folders_of_an_earlier_release_for_one_account_keep_their_spellings(
     make_file(tmp_path / "c1" / "kim", "Kim")
     names = {spelling: state.profile("c1", spelling).directory.name for spelling in ("kim", "Kim", "KIM")}
     assert names == {"kim": "kim", "Kim": "kim~d25949ef", "KIM": "kim"}
+
+
+@pytest.mark.parametrize(
+    ("used", "other", "named"),
+    [
+        ("kim", "kim~d25949ef", "Kim"),
+        ("Kim", "kim", "kim"),
+        ("kim", "kim~28004a88", "KiM"),
+    ],
+)
+def test_what_waits_in_another_folder_of_the_account_is_told_with_the_spelling_that_opens_it(
+    tmp_path: Path, used: str, other: str, named: str
+) -> None:
+    state = StateDirectory(tmp_path)
+    for folder in {"kim", "kim~d25949ef", other}:
+        make_file(tmp_path / "c1" / folder, "Kim", waits="over there" if folder == other else "")
+    make_file(tmp_path / "c1" / "kim_~cccccccc", "kim_", waits="of somebody else")
+    told = kept_elsewhere(state.profile("c1", used))
+    assert told.startswith(f"1 message of this account waits in another folder: {tmp_path / 'c1' / other}")
+    assert f"parley outbox --send --account {named}" in told
+    assert state.profile("c1", named).directory.name == other
+
+
+@pytest.mark.parametrize("folders", [("kim",), ("kim", "kim~d25949ef"), ("kim~d25949ef",)])
+def test_without_waiting_messages_elsewhere_nothing_is_told(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    state = StateDirectory(tmp_path)
+    for folder in folders:
+        make_file(tmp_path / "c1" / folder, "Kim", waits="here" if len(folders) == 1 else "")
+    assert kept_elsewhere(state.profile("c1", "kim")) == ""
+
+
+def test_a_folder_whose_spelling_cannot_be_found_out_is_named_all_the_same(tmp_path: Path) -> None:
+    make_file(tmp_path / "c1" / "kim")
+    make_file(tmp_path / "c1" / "kim~00000000", "Kim", waits="over there")
+    told = kept_elsewhere(StateDirectory(tmp_path).profile("c1", "kim"))
+    assert "kim~00000000" in told
+    assert "spelled" in told
+
+
+async def test_messages_in_the_folder_of_another_spelling_are_told_of_and_sent_by_the_command_that_is_named(
+    tmp_path: Path,
+) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("Kim", PASSWORD)
+        parley = Parley(tmp_path, cluster)
+        await parley("login", "kim", PARLEY_PASSWORD=PASSWORD)
+        make_file(only_folder(tmp_path).with_name("kim~d25949ef"), "Kim", waits="over there")
+        told = await parley("outbox", "--account", "kim")
+        assert "parley outbox --send --account Kim" in told.err
+        again = await parley("login", "kim", PARLEY_PASSWORD=PASSWORD)
+        assert "1 message of this account waits in another folder" in again.err
+        [one] = json.loads((await parley("outbox", "--json", "--account", "Kim")).out)
+        assert one["body"] == "over there"
+        assert (await parley("login", "Kim", PARLEY_PASSWORD=PASSWORD)).code == ExitCode.OK
+        assert (await parley("outbox", "--send", "--account", "Kim")).code == ExitCode.OK
+        assert cluster.bodies_for("bob") == ["over there"]
+        assert "another folder" not in (await parley("outbox", "--account", "kim")).err
+
+
+async def test_window_and_chat_are_told_of_messages_in_another_folder(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path, "kim") as kim:
+        assert await kim.kept_elsewhere() == ""
+        make_file(only_folder(tmp_path).with_name("kim~d25949ef"), "Kim", waits="over there")
+        async with make_client(cluster, tmp_path, "kim") as again:
+            await until(lambda: "another folder" in again.state.notice, "the status line tells it")
+            assert again.state.notice == await again.kept_elsewhere()
 
 
 def test_a_damaged_file_belongs_to_no_other_spelling(tmp_path: Path) -> None:
