@@ -67,7 +67,8 @@ def _examine_node(loaded: LoadedSettings) -> Facts:
         files=look_at_files(settings.max_connections, pid),
         ports=tuple(
             look_at_port(setting, getattr(settings, setting), is_running=is_running)
-            for setting in ("client_listen", "peer_listen")
+            for setting in ("client_listen", "peer_listen", "http_listen")
+            if getattr(settings, setting)
         ),
         names=look_at_names((settings.client_advertise, settings.peer_advertise), peers.values()),
         peers=look_at_peers(peers),

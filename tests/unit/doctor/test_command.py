@@ -79,9 +79,11 @@ def test_a_new_node_with_good_settings_gets_no_warning(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_a_port_that_is_taken_is_critical(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["client_listen", "peer_listen", "http_listen"])
+def test_a_port_that_is_taken_is_critical(tmp_path: Path, setting: str) -> None:
+    """If one of them is taken, the node does not start."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        config = config_in(tmp_path, client_listen=f"127.0.0.1:{server.getsockname()[1]}")
+        config = config_in(tmp_path, **{setting: f"127.0.0.1:{server.getsockname()[1]}"})
         code, _, found = report_of("--config", config)
     assert (code, ("ports", "critical") in found) == (ExitCode.CRITICAL, True)
 
