@@ -83,7 +83,8 @@ def test_a_new_node_with_good_settings_gets_no_warning(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_critical(tmp_path: Path, setting: str) -> None:
     """If one of them is taken, the node does not start."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        config = config_in(tmp_path, **{setting: f"127.0.0.1:{server.getsockname()[1]}"})
+        more: dict[str, Any] = {setting: f"127.0.0.1:{server.getsockname()[1]}"}
+        config = config_in(tmp_path, **more)
         code, _, found = report_of("--config", config)
     assert (code, ("ports", "critical") in found) == (ExitCode.CRITICAL, True)
 
