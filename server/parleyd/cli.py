@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import platform
 import sys
@@ -25,7 +26,10 @@ from parleyd.cli_backup import backup_app, recover, restore
 from parleyd.cli_cert import cert_app
 from parleyd.cli_common import EXIT_CODES, ConfigFile, foreseen, load, takes_settings
 from parleyd.cli_doctor import doctor
+from parleyd.cli_journal import journal
+from parleyd.events.source import EventSource
 from parleyd.exits import ExitCode
+from parleyd.formats import own_release
 from parleyd.observability.logs import close_logging, configure_logging, is_read_by_people, print_error, set_log_level
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.settings.load import LoadedSettings, SettingsError, load_settings
@@ -52,6 +56,7 @@ app.add_typer(backup_app, name="backup")
 app.command(epilog=EXIT_CODES)(takes_settings(restore))
 app.command(epilog=EXIT_CODES)(takes_settings(recover))
 app.command(epilog=EXIT_CODES)(doctor)
+app.command(epilog=EXIT_CODES)(journal)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -61,7 +66,8 @@ def start(flags: dict[str, object], config: ConfigFile = None) -> None:
     os.umask(0o077)  # whatever this process makes holds messages or password hashes
     loaded = load(flags, config)
     settings = loaded.settings
-    configure_logging(settings.log_level, settings.log_format, node=settings.name)
+    events = EventSource()
+    configure_logging(settings.log_level, settings.log_format, node=settings.name, tap=events.tap)
     log = structlog.get_logger("parleyd.cli")
     for warning in loaded.warnings:
         log.warning("settings_warning", detail=warning)
@@ -70,16 +76,21 @@ def start(flags: dict[str, object], config: ConfigFile = None) -> None:
         log.warning("insecure_mode_enabled")
     try:
         _check_certificates(settings, log)
-        if _run(settings, partial(_reload, flags, config, log)):
+        log.info("node_started", release=own_release(), process=os.getpid())
+        if _run(settings, partial(_reload, flags, config, log), events):
             log.info("process_replaced", detail="an administrator restarts this node")
+            _stopped(log, "an administrator restarts it")
+            events.close()
             close_logging()
             _start_again()
+        _stopped(log, "as asked")
         raise typer.Exit(ExitCode.OK)
     except typer.Exit:
         raise
     except Exception as error:
         _end(error, log)
     finally:
+        events.close()
         close_logging()
 
 
@@ -163,14 +174,14 @@ def _start_again() -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
 
 
-def _run(settings: Settings, reload: Callable[[], None]) -> bool:
+def _run(settings: Settings, reload: Callable[[], None], events: EventSource) -> bool:
     # gRPC's C++ core writes its own lines to stderr, one for every failed handshake of a port scan. The important ones
     # come back as errors. It reads this variable once, when it is first imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from parleyd.node import run_node
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_node(settings, reload))
+        return runner.run(run_node(settings, reload, events))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -179,6 +190,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # not on every platform; asyncio's own loop is slower, not different
         return None
     return uvloop.new_event_loop
+
+
+def _stopped(
+    log: structlog.stdlib.BoundLogger, reason: str, code: ExitCode = ExitCode.OK, level: int = logging.INFO
+) -> None:
+    log.log(level, "node_stopped", release=own_release(), exit_code=int(code), reason=reason)
 
 
 def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
@@ -191,8 +208,8 @@ def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
         )
         raise typer.Exit(ExitCode.FAILED)
     code, text = found
-    if not is_read_by_people():  # a program that reads the log gets a record, and a person the text alone
-        log.error("node_stopped", exit_code=int(code), reason=text)
+    # A program that reads the log gets a record, and a person the text alone.
+    _stopped(log, text, code, logging.DEBUG if is_read_by_people() else logging.ERROR)
     print_error(f"parleyd: {text}")
     raise typer.Exit(code)
 

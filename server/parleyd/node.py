@@ -23,6 +23,9 @@ import structlog
 from parleyd.addresses import parse_address
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.delivery.receipt_counts import ReceiptCounter
+from parleyd.events.journal import FILE_NAME
+from parleyd.events.journal_writer import JournalKeeper, JournalWriter
+from parleyd.events.source import EventSource
 from parleyd.group.opening import create_files
 from parleyd.group.rebuild import replace_state
 from parleyd.group.runner import GroupRunner
@@ -60,12 +63,13 @@ from parleyd.waiting_port import waiting_port
 from parleyd.wiring import Components, NodeSetup, build
 
 
-async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
+async def run_node(settings: Settings, reload: Callable[[], None], events: EventSource) -> bool:
     """Run one node until it is stopped; return whether it starts again.
 
     Raises FatalError, StorageError, IdentityError.
 
-    `reload` is called at SIGHUP. The node then looks at its certificates, too.
+    `reload` is called at SIGHUP. The node then looks at its certificates, too. The history among `events` goes into the
+    node's journal.
     """
     if settings.http_listen:
         importlib.import_module("parleyd.monitoring")  # loaded late, because its libraries take a fifth of a second
@@ -85,7 +89,8 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
     raise_limit(settings.max_connections)
     try:
         with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
-            node = Node(settings, data, stop, hung_up)
+            events.keep_journal(JournalWriter(JournalKeeper(data.path / FILE_NAME, settings.journal_bytes)))
+            node = Node(settings, data, stop, hung_up, events)
             await node.run()
     finally:
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -122,12 +127,15 @@ class Stop:
 class Node:
     """One node of a cluster."""
 
-    def __init__(self, settings: Settings, data: DataDirectory, stop: Stop, hung_up: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, data: DataDirectory, stop: Stop, hung_up: asyncio.Event, events: EventSource
+    ) -> None:
         """Prepare the node. It stops when `stop` is asked for, and looks at its certificates when `hung_up` is set."""
         self._settings = settings
         self._data = data
         self._stop = stop
         self._hung_up = hung_up
+        self._events = events
         self._certificates = NodeCertificates.of(settings)
         self._identity = self._load_identity()
         self._own = own_record(settings, self._identity.node_id, self._certificates)
@@ -338,6 +346,7 @@ class Node:
             restart=self._stop.restart,
             operator_token=self._operator_token,
             status_due=self._status_due,
+            events=self._events.ring,
         )
 
     # ---- membership

@@ -39,6 +39,7 @@ from parleyd.client_port import call_limits, connection_watch, server_options, s
 from parleyd.connections import BusyPeers, ConnectionWatch
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.entry_holders import EntryHolders
+from parleyd.events.ring import EventRing
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
 from parleyd.group.files import GroupFiles
@@ -102,6 +103,7 @@ class NodeSetup:
     restart: Callable[[], None]
     operator_token: str
     status_due: asyncio.Event
+    events: EventRing
 
     @property
     def handshake_info(self) -> peer_pb2.HandshakeInfo:

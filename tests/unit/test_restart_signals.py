@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from parleyd import node
+from parleyd.events.source import EventSource
 from parleyd.node import Stop, run_node
 from parleyd.settings.table import Settings
 
@@ -30,7 +31,7 @@ def put_node(monkeypatch: pytest.MonkeyPatch, *, restarts: bool, error: Exceptio
     """Put a node in place of the real one, which ends at once."""
 
     class EndingNode:
-        def __init__(self, settings: object, data: object, stop: Stop, hung_up: object) -> None:
+        def __init__(self, settings: object, data: object, stop: Stop, hung_up: object, events: object) -> None:
             self._stop = stop
 
         async def run(self) -> None:
@@ -43,7 +44,7 @@ def put_node(monkeypatch: pytest.MonkeyPatch, *, restarts: bool, error: Exceptio
 
 
 async def run(folder: Path) -> bool:
-    return await run_node(Settings("n1", folder, insecure=True), lambda: None)
+    return await run_node(Settings("n1", folder, insecure=True), lambda: None, EventSource())
 
 
 async def test_a_node_that_restarts_can_be_stopped_until_the_new_program_runs_and_hanging_up_does_not_end_it(

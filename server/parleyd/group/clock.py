@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from parleyd.group.campaign_delay import STEP_MS, campaign_delay_ms
+from parleyd.group.campaign_delay import campaign_delay_ms
+from parleyd.group.effects import ElectionReason
 from parleyd.raft.types import NodeId
 
 MAX_CATCH_UP_TICKS = 3
@@ -24,6 +25,7 @@ class Clock:
         self._tick_ms = tick_ms
         self._tick_due_ms = started_ms + tick_ms
         self._campaign_due_ms: float | None = None
+        self._reason = ElectionReason.NO_LEADER_HEARD
 
     @property
     def next_deadline_ms(self) -> float:
@@ -48,14 +50,16 @@ class Clock:
         me: NodeId,
         lost_leader: NodeId,
         now_ms: float,
-        step_ms: float = STEP_MS,
+        step_ms: float,
+        reason: ElectionReason,
     ) -> None:
         """Plan a campaign for the time that is this node's turn; it replaces an earlier plan."""
+        self._reason = reason
         self._campaign_due_ms = now_ms + campaign_delay_ms(voters, me, lost_leader, self._rng, step_ms)
 
-    def take_campaign(self, now_ms: float) -> bool:
-        """Return whether the planned campaign is due now."""
+    def take_campaign(self, now_ms: float) -> ElectionReason | None:
+        """Return why the planned campaign is due now; None if it is not, or if none is planned."""
         if self._campaign_due_ms is None or now_ms < self._campaign_due_ms:
-            return False
+            return None
         self._campaign_due_ms = None
-        return True
+        return self._reason

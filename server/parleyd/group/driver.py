@@ -17,14 +17,26 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parleyd.group.effects import Effect, RoleChanged, Send, StartApply, StartInstall, StartWrite
+from parleyd.group.effects import (
+    Effect,
+    ElectionReason,
+    ElectionStarted,
+    RoleChanged,
+    Send,
+    StartApply,
+    StartInstall,
+    StartWrite,
+    VoteGiven,
+)
 from parleyd.invariants import check_invariant
 from parleyd.raft.errors import InvariantError
-from parleyd.raft.events import Applied, ConfChangeApplied, Event, Propose, ProposeConfChange
+from parleyd.raft.events import Applied, ConfChangeApplied, Event, Propose, ProposeConfChange, Receive
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import NO_NODE, Entry, EntryType, Index, NodeId, Role, SnapshotMeta
+from parleyd.raft.types import NO_NODE, Entry, EntryType, HardState, Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import Persist, Proposed, ReadReady, RoleChange, Update
+
+_CAMPAIGNING = (Role.PRE_CANDIDATE, Role.CANDIDATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class Driver:
     def __init__(self, raft: Raft, output: list[Effect], *, max_apply_entries: int = 512) -> None:
         self.raft = raft
         self.role = RoleChange(Role.FOLLOWER, raft.term, NO_NODE)
+        self._vote = raft.term, raft.status().voted_for
         self.reads: list[ReadReady] = []
         self.dropped_reads: list[bytes] = []
         self.need_snapshot_for: list[NodeId] = []
@@ -72,9 +85,16 @@ class Driver:
         """Return the highest index that the state machine has applied and reported to the core."""
         return self.raft.applied_index
 
-    def step(self, event: Event) -> None:
-        """Give one event to the core and take over what follows from it. Call `pump` after a run of steps."""
-        self._absorb(self.raft.step(event))
+    def step(self, event: Event, reason: ElectionReason | None = None) -> None:
+        """Give one event to the core and take over what follows from it. Call `pump` after a run of steps.
+
+        `reason`: why an election begins if this event begins one; None if the kind of the event says it.
+        """
+        update = self.raft.step(event)
+        if update.role is not None and update.role.role in _CAMPAIGNING and self.role.role is Role.FOLLOWER:
+            told = ElectionReason.LEADER_TRANSFERS if isinstance(event, Receive) else ElectionReason.NO_LEADER_HEARD
+            self._output.append(ElectionStarted(self.role.term, reason or told))
+        self._absorb(update)
 
     def propose(self, payloads: Sequence[bytes]) -> Proposed:
         """Offer log entries to the core and return what it did with them."""
@@ -136,6 +156,7 @@ class Driver:
         # The write is queued before anything else can fail. `send` never depends on it, `after_persist` always does.
         if update.persist is not None:
             self._pending.append(_PendingWrite(update.persist, update.after_persist))
+            self._report_vote(update.persist.hard_state)
         else:
             check_invariant(not update.after_persist, "after_persist needs a persist to wait for", InvariantError)
         self._send(update.send)
@@ -148,6 +169,12 @@ class Driver:
             self.dropped_reads.extend(update.dropped_reads)
         if update.need_snapshot_for:
             self.need_snapshot_for.extend(update.need_snapshot_for)
+
+    def _report_vote(self, state: HardState | None) -> None:
+        if state is None or state.voted_for == NO_NODE or (state.current_term, state.voted_for) == self._vote:
+            return
+        self._vote = state.current_term, state.voted_for
+        self._output.append(VoteGiven(*self._vote))
 
     def _start_next_write(self) -> None:
         while self._pending and not self._writing and not self._installing:

@@ -7,6 +7,7 @@ MakeSnapshot may fail (SnapshotFailed), because a copy changes nothing that the 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import ChangeRefusedError, NoSuchMemberError
 from parleyd.raft.messages import Message
-from parleyd.raft.types import ConfState, Entry, Index, NodeId, SnapshotMeta
+from parleyd.raft.types import ConfState, Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist, RoleChange
 
 # ---- network and disk
@@ -137,6 +138,31 @@ class RoleChanged:
     change: RoleChange
 
 
+class ElectionReason(enum.Enum):
+    """Why a node asks for votes."""
+
+    NO_LEADER_HEARD = "no leader was heard for an election timeout"
+    LEADER_DISCONNECTED = "the connection to the leader broke"
+    LEADER_SILENT = "the leader was silent for longer than it ever is"
+    LEADER_TRANSFERS = "the leader transfers leadership to this node"
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionStarted:
+    """This node asks for votes, or whether it would get them, after `term`."""
+
+    term: Term
+    reason: ElectionReason
+
+
+@dataclass(frozen=True, slots=True)
+class VoteGiven:
+    """This node votes for `candidate` in `term`, as soon as that is on disk."""
+
+    term: Term
+    candidate: NodeId
+
+
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
     """The new members."""
@@ -202,6 +228,8 @@ Effect = (
     | SnapshotAnswered
     | TransferEnded
     | RoleChanged
+    | ElectionStarted
+    | VoteGiven
     | MembersChanged
     | StateReplaced
     | NodeRetired

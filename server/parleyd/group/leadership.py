@@ -14,7 +14,15 @@ from parleyd.group.campaign_delay import STEP_MS
 from parleyd.group.clock import Clock
 from parleyd.group.disk_watch import DiskWatch
 from parleyd.group.driver import Driver
-from parleyd.group.effects import ClocksJudged, DiskStalled, Effect, EntriesLost, NodeRetired, TransferEnded
+from parleyd.group.effects import (
+    ClocksJudged,
+    DiskStalled,
+    Effect,
+    ElectionReason,
+    EntriesLost,
+    NodeRetired,
+    TransferEnded,
+)
 from parleyd.group.fenced_campaigns import FencedCampaigns
 from parleyd.group.leader_watch import LeaderWatch
 from parleyd.group.member_room import MemberRoom, Room
@@ -136,7 +144,7 @@ class Leadership:
         """
         self._room.lose(node)
         if node == self._driver.role.leader and node != self._driver.raft.node_id:
-            self._forget_leader(now_ms, STEP_MS)
+            self._forget_leader(now_ms, STEP_MS, ElectionReason.LEADER_DISCONNECTED)
 
     @property
     def leader_commit(self) -> Index:
@@ -148,10 +156,10 @@ class Leadership:
         if message.sender == self._driver.role.leader:
             self._watch.heard(message.sender, now_ms, message.commit)
 
-    def _forget_leader(self, now_ms: float, step_ms: float) -> None:
+    def _forget_leader(self, now_ms: float, step_ms: float, reason: ElectionReason) -> None:
         raft, leader = self._driver.raft, self._driver.role.leader
         self._driver.step(ForgetLeader())
-        self._clock.plan_campaign(raft.conf_state.voters, raft.node_id, leader, now_ms, step_ms)
+        self._clock.plan_campaign(raft.conf_state.voters, raft.node_id, leader, now_ms, step_ms, reason)
 
     # ---- time
 
@@ -163,14 +171,15 @@ class Leadership:
         for _ in range(0 if self._would_disturb() else ticks):
             self._driver.step(Tick())
         if ticks and self._watch.ticked(self._driver.role.leader, now_ms):
-            self._forget_leader(now_ms, self._silence_step_ms)
+            self._forget_leader(now_ms, self._silence_step_ms, ElectionReason.LEADER_SILENT)
         if ticks and self.is_leader:
             if self.disk.should_give_up(now_ms):
                 self._transfer_from_stalled_disk()
             if self._should_not_lead and self._driver.raft.status().transferee == NO_NODE:
                 self._transfer_to_best()
-        if self._clock.take_campaign(now_ms) and not self.has_leader and not self.is_retired:
-            self._driver.step(Campaign())
+        reason = self._clock.take_campaign(now_ms)
+        if reason is not None and not self.has_leader and not self.is_retired:
+            self._driver.step(Campaign(), reason)
         return ticks > 0
 
     @property

@@ -27,6 +27,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    ElectionStarted,
     EntriesLost,
     MakeSnapshot,
     MembersChanged,
@@ -42,6 +43,7 @@ from parleyd.group.effects import (
     StartWrite,
     StateReplaced,
     TransferEnded,
+    VoteGiven,
 )
 from parleyd.group.errors import NotLeaderError, ProposalFailure, error_of
 from parleyd.group.inputs import (
@@ -358,6 +360,10 @@ class GroupRunner:
                 self._answers.succeed(token, is_taken)
             case RoleChanged(change):
                 self._tell_role(change)
+            case ElectionStarted(term, reason):
+                self._logger.info("election_started", term=term, reason=reason.value)
+            case VoteGiven(term, candidate):
+                self._logger.info("vote_given", term=term, candidate=self.members.name_of(candidate))
             case StartInstall(snapshot, write):
                 self._start_task(self._install(snapshot, write))
             case StartCheckpoint():

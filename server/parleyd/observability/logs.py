@@ -57,9 +57,18 @@ class _QueueHandler(logging.Handler):
 
 
 def configure_logging(
-    level: str = "info", log_format: str = "auto", *, node: str = "", cluster: str = "", stream: TextIO | None = None
+    level: str = "info",
+    log_format: str = "auto",
+    *,
+    node: str = "",
+    cluster: str = "",
+    stream: TextIO | None = None,
+    tap: Processor | None = None,
 ) -> None:
-    """Send all logs of the process to `stream` (stderr); a second call replaces the earlier configuration."""
+    """Send all logs of the process to `stream` (stderr); a second call replaces the earlier configuration.
+
+    `tap` sees each line before the level decides whether it is logged.
+    """
     out = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     _Output.is_for_people = console
@@ -74,6 +83,7 @@ def configure_logging(
     ]
     structlog.configure(
         processors=[
+            *([] if tap is None else [tap]),
             structlog.stdlib.filter_by_level,
             *shared,
             structlog.stdlib.PositionalArgumentsFormatter(),

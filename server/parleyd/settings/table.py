@@ -373,6 +373,15 @@ class Settings:
         ),
     ] = 256 * MIB
 
+    journal_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(16 * KIB, 64 * MIB),
+            "Storage",
+            "Size of the file with this node's Raft history, in bytes; the oldest events go first.",
+        ),
+    ] = MIB
+
     backup_folder: Annotated[
         Path | None,
         SettingSpec(

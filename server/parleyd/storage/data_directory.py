@@ -10,6 +10,7 @@ data/
   restore-unfinished  while a restore writes the files; no node starts with it
   lost-entries     which entries of the log the disk has lost; no node starts with it
   administrator-claim.json  from `parleyd admin create`, until the cluster has it
+  journal.ring     the node's Raft history (events/journal.py), which nothing needs
   snapshots/       copies of state.sqlite that are being sent or received
 """
 

@@ -24,6 +24,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    ElectionStarted,
     EntriesLost,
     MakeSnapshot,
     MembersChanged,
@@ -39,6 +40,7 @@ from parleyd.group.effects import (
     StartWrite,
     StateReplaced,
     TransferEnded,
+    VoteGiven,
 )
 from parleyd.group.errors import ProposalFailure
 from parleyd.group.group import Group
@@ -161,6 +163,7 @@ class SimulatedServer:
         self._is_acting = False
         self._armed_for: int | None = None
         self._last_token = 0
+        self._reported_votes: dict[Term, NodeId] = {}
         self._waiting: dict[int, Callable[[Any], None]] = {}
         self.work = Work(self)
         self.transfers = Transfers(self)
@@ -434,6 +437,11 @@ class SimulatedServer:
                 self.world.counters["disk-stalled"] += 1
             case NodeRetired():
                 self.world.counters["node-retired"] += 1
+            case ElectionStarted(_, reason):
+                self.world.counters[f"election: {reason.value}"] += 1
+            case VoteGiven(term, candidate):
+                known = self._reported_votes.setdefault(term, candidate)
+                require(known == candidate, f"{self.node} reports votes for {known} and {candidate} in term {term}")
             case MembersChanged():
                 pass
             case EntriesLost(detail):

@@ -18,6 +18,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from parleyd import cli, cli_admin
+from parleyd.events.source import EventSource
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.security.certificates import CertificateError
 from parleyd.security.codes import digest_of_code
@@ -54,7 +55,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool | BaseException], li
     def put(ending: bool | BaseException) -> list[Settings]:
         started: list[Settings] = []
 
-        async def run_node(settings: Settings, reload: Callable[[], None]) -> bool:
+        async def run_node(settings: Settings, reload: Callable[[], None], events: EventSource) -> bool:
             started.append(settings)
             if isinstance(ending, BaseException):
                 raise ending
@@ -189,11 +190,17 @@ def test_a_node_that_is_restarted_replaces_its_process_by_one_with_the_same_argu
     assert replaced == [(sys.executable, [sys.executable, "-m", "parleyd", "start", "--name", "n1"])]
 
 
+def warnings_in(stderr: str) -> list[dict[str, str]]:
+    """The lines of the log above level info."""
+    lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["level"] != "info"]
+
+
 def test_insecure_is_loud(node: Callable[[bool], list[Settings]], tmp_path: Path) -> None:
     node(False)
     result = parleyd("start", *insecure(tmp_path))
     assert "INSECURE: this node runs without TLS" in result.stderr
-    (line,) = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    (line,) = warnings_in(result.stderr)
     assert line["level"] == "warning"
     assert line["event"] == "insecure_mode_enabled"
 
@@ -258,7 +265,8 @@ def test_a_node_starts_with_the_certificates_the_command_makes(
     result = parleyd("start", "--name", "n1", "--data-dir", tmp_path / "data", *files)
     assert result.exit_code == 0
     assert len(started) == 1
-    assert result.stderr == ""  # nothing to warn about, no banner
+    assert all(line.startswith("{") for line in result.stderr.splitlines())  # no banner
+    assert warnings_in(result.stderr) == []
 
 
 def test_a_node_with_the_certificate_of_another_does_not_start(
@@ -282,7 +290,7 @@ def test_a_certificate_that_misses_the_advertised_host_is_warned_about(
     parleyd("cert", "node", "n1", "--host", "ward-a", "--out", tmp_path)
     files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n1.pem", "--key-file", tmp_path / "n1.key"]
     result = parleyd("start", "--name", "n1", "--data-dir", tmp_path / "data", *files)
-    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    (line,) = warnings_in(result.stderr)
     assert "does not name 127.0.0.1" in line["detail"]
 
 

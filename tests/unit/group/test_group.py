@@ -24,6 +24,8 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    ElectionReason,
+    ElectionStarted,
     EntriesLost,
     MakeSnapshot,
     MembersChanged,
@@ -39,6 +41,7 @@ from parleyd.group.effects import (
     StartWrite,
     StateReplaced,
     TransferEnded,
+    VoteGiven,
 )
 from parleyd.group.errors import ProposalFailure
 from parleyd.group.group import Group
@@ -516,6 +519,37 @@ def test_whoever_loses_its_leader_asks_for_pre_votes_when_it_is_its_turn() -> No
     low, high = JITTER_MS
     assert not sent(one.after(low - 1), M.PRE_VOTE)
     assert sent(one.after(high - low + 1), M.PRE_VOTE), "it has the lowest id of those left"
+
+
+def test_an_election_is_reported_with_its_reason_and_a_vote_once() -> None:
+    def reasons(effects: Sequence[Effect]) -> list[tuple[int, ElectionReason]]:
+        return [(told.term, told.reason) for told in only(ElectionStarted, effects)]
+
+    alone = Dialogue(ME, TWO, THREE, ticks=3)
+    for _ in range(9):
+        alone.after(TICK_MS)
+    assert reasons(alone.said) == [(0, ElectionReason.NO_LEADER_HEARD)]
+    parted = Dialogue(ME, TWO, THREE, ticks=1_000)
+    parted.follow(TWO)
+    parted.tell(PeerLost(TWO))
+    assert reasons(parted.after(JITTER_MS[1])) == [(5, ElectionReason.LEADER_DISCONNECTED)]
+    silent = following_punctually()
+    for _ in range(3):
+        silent.after(TICK_MS)
+    assert reasons(silent.after(JITTER_MS[1])) == [(5, ElectionReason.LEADER_SILENT)]
+    chosen = Dialogue(ME, TWO, THREE, ticks=1_000)
+    chosen.follow(TWO)
+    assert reasons(chosen.receive(M.TIMEOUT_NOW)) == [(5, ElectionReason.LEADER_TRANSFERS)]
+    assert only(VoteGiven, chosen.said) == [VoteGiven(Term(6), ME)]
+
+
+def test_a_vote_for_another_node_is_reported_once_for_each_term() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    for term in (4, 4, 5):
+        one.receive(M.VOTE, THREE, term=Term(term), index=Index(9), log_term=Term(3))
+        one.receive(M.VOTE, TWO, term=Term(term), index=Index(9), log_term=Term(3))
+        one.do_all()
+    assert only(VoteGiven, one.said) == [VoteGiven(Term(4), THREE), VoteGiven(Term(5), THREE)]
 
 
 def following_punctually() -> Dialogue:

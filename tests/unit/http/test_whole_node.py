@@ -20,6 +20,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parleyd import monitoring
+from parleyd.events.source import EventSource
 from parleyd.exits import ExitCode, FatalError
 from parleyd.group.runner import GroupRunner
 from parleyd.http.catalogue import METRICS, Kind, Metric
@@ -66,7 +67,7 @@ async def running(settings: Settings) -> AsyncIterator[Stop]:
     """Run a node while inside; gives what stops it."""
     stop = Stop()
     with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
-        node = asyncio.ensure_future(Node(settings, data, stop, asyncio.Event()).run())
+        node = asyncio.ensure_future(Node(settings, data, stop, asyncio.Event(), EventSource()).run())
         try:
             yield stop
         finally:

@@ -148,6 +148,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.observability.figures",
     ),
     "server/parleyd/observability": ("structlog",),
+    # What becomes an event is seen at the log, so the package needs no part of a node.
+    "server/parleyd/events": ("structlog", "parleyd.formats"),
     # The pages know nothing of a node's parts: they are given samples and verdicts.
     "server/parleyd/http": (
         "aiohttp",
