@@ -89,6 +89,7 @@ from parley.model import (
     Outgoing,
     Receipt,
     ReceiptCounts,
+    Suspension,
     Target,
 )
 from parley.naming import find_account, find_channel, find_target, find_visible_channel, whole_number
@@ -190,6 +191,7 @@ __all__ = [
     "StatePublisher",
     "StillWaitingError",
     "StoreError",
+    "Suspension",
     "Target",
     "TextFilter",
     "TextFilterError",

@@ -123,6 +123,19 @@ class Administration:
         request = build(pb.ResetPasswordRequest, account=account, password=password)
         await self._ask(lambda channel: AdminStub(channel).ResetPassword(request, metadata=self._metadata))
 
+    async def suspend_account(self, account: str, reason: str = "") -> None:
+        """Sign an account out everywhere, and let it log in no more until it is released. Nothing of it is deleted.
+
+        `reason` is for other administrators. Others may still write to the account, and it finds that when it is back.
+        """
+        request = build(pb.SuspendAccountRequest, account=account, reason=reason)
+        await self._ask(lambda channel: AdminStub(channel).SuspendAccount(request, metadata=self._metadata))
+
+    async def release_account(self, account: str) -> None:
+        """Let a suspended account log in again. One that is not suspended stays as it is."""
+        request = build(pb.ReleaseAccountRequest, account=account)
+        await self._ask(lambda channel: AdminStub(channel).ReleaseAccount(request, metadata=self._metadata))
+
     async def import_accounts(self, accounts: Sequence[NewAccount]) -> tuple[ImportResult, ...]:
         """Make up to MAX_IMPORTED_ACCOUNTS accounts, whoever may register. Return what became of each, in order.
 

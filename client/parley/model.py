@@ -1,6 +1,6 @@
 """The records that the SDK returns: frozen, free of gRPC and SQLite, and safe to pass to other threads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -136,13 +136,26 @@ EVERYONE = Target(conversation_id=1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """Since when, by which administrator and why an account cannot log in. The reason may be empty."""
+
+    since_ms: int
+    suspended_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """An account of the cluster. `display_name` is shown beside the name, never instead of it."""
+    """An account of the cluster. `display_name` is shown beside the name, never instead of it.
+
+    Only the lists that an administrator asks for tell whether an account is suspended.
+    """
 
     id: int
     name: str
     display_name: str = ""
     deleted: bool = False
+    suspended: Suspension | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

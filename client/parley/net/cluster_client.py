@@ -198,7 +198,7 @@ class ClusterClient:
             )
             page = await self._read(_list_accounts(request, token))
             self.saw(page.position)
-            found.extend(convert.accounts(page.accounts))
+            found.extend(convert.listed_accounts(page))
             after = page.next_after_name
             if not after:
                 break

@@ -105,6 +105,23 @@ async def reset_password(options: ConnectionOptions, account: str, *, password_s
         note(f"{account} has a new password, and all its devices are signed out. Ask its owner to change it.")
 
 
+async def suspend(options: ConnectionOptions, account: str, reason: str) -> None:
+    """Suspend an account."""
+    async with _administration(options) as administration:
+        await administration.suspend_account(account, reason)
+        note(
+            f"{account} is suspended and signed out everywhere. What others send to it is kept. To end this: "
+            f"parley cluster release {account}"
+        )
+
+
+async def release(options: ConnectionOptions, account: str) -> None:
+    """Release an account."""
+    async with _administration(options) as administration:
+        await administration.release_account(account)
+        note(f"{account} can log in again.")
+
+
 async def lift_delay(options: ConnectionOptions, account: str) -> None:
     """End the delay of an account."""
     async with _administration(options) as administration:

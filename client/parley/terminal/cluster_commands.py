@@ -212,6 +212,29 @@ async def reset_password(options: ConnectionOptions, who: _AccountName, password
     await cluster_admin.reset_password(options, who, password_stdin=password_stdin)
 
 
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def suspend(
+    options: ConnectionOptions,
+    who: _AccountName,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Tell other administrators why. Default: nothing.")
+    ] = "",
+) -> None:
+    """Sign an account out everywhere, and let it log in no more until it is released. Nothing of it is deleted.
+
+    What others send to it is kept. Administrators see in `parley accounts` who is suspended, since when and why.
+    """
+    await cluster_admin.suspend(options, who, reason)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def release(options: ConnectionOptions, who: _AccountName) -> None:
+    """Let a suspended account log in again."""
+    await cluster_admin.release(options, who)
+
+
 @cluster_app.command(name="lift-delay", epilog=EPILOG)
 @with_connection_options
 async def lift_delay(options: ConnectionOptions, who: _AccountName) -> None:

@@ -129,7 +129,7 @@ async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -
         say(text.as_json([asdict(account) for account in found]))
     else:
         for account in found:
-            say(account_label(account))
+            say(f"{account_label(account)}{text.suspension_text(account)}")
     if found:
         return ExitCode.OK
     note(f"No account has a name like {safe_name(pattern)}." if pattern else "There are no accounts.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from parley import (
     EVERYONE,
+    Account,
     HistoryPage,
     ListedChannel,
     LostMessage,
@@ -204,6 +205,15 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
 def time_text(at_ms: int) -> str:
     """Return date and time of day."""
     return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
+def suspension_text(account: Account) -> str:
+    """Return what administrators see behind the name of a suspended account, empty for others."""
+    why = account.suspended
+    if why is None:
+        return ""
+    reason = f": {safe_name(why.reason)}" if why.reason else ""
+    return f"  suspended since {time_text(why.since_ms)} by {safe_name(why.suspended_by)}{reason}"
 
 
 def as_json(value: Any) -> str:

@@ -30,6 +30,7 @@ from parley.model import (
     Outgoing,
     Receipt,
     ReceiptCounts,
+    Suspension,
     Target,
 )
 from parley.presence_model import AccountPresence, ConnectedAccount, NodeClients, PresenceState
@@ -57,6 +58,11 @@ def account(wire: model_pb2.AccountInfo) -> Account:
 
 def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
     return tuple(map(account, wires))
+
+
+def listed_accounts(page: accounts_pb2.ListAccountsResponse) -> tuple[Account, ...]:
+    suspended = {one.account_id: Suspension(one.since_ms, one.suspended_by, one.reason) for one in page.suspended}
+    return tuple(replace(found, suspended=suspended.get(found.id)) for found in accounts(page.accounts))
 
 
 def connected_account(wire: accounts_pb2.ConnectedAccount) -> ConnectedAccount:

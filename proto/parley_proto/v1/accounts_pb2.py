@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley_proto/v1/accounts.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"S\n\x0fRegisterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"M\n\x10RegisterResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\x12\x12\n\naccount_id\x18\x02 \x01(\x04\"\xaf\x01\n\x0cLogInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x04 \x01(\t\x12!\n\x04seen\x18\x05 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10used_send_number\x18( \x01(\x04\x12\x19\n\x11\x65nd_oldest_device\x18\x1e \x01(\x08\"\xfa\x01\n\rLogInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\'\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10\x64\x65vice_forgotten\x18( \x01(\x08\x12\x14\n\x0c\x64\x65vice_epoch\x18) \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x19 \x01(\r\"\x0f\n\rLogOutRequest\"7\n\x0eLogOutResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\">\n\x15\x44\x65leteAccountResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"-\n\x15SetDisplayNameRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"?\n\x16SetDisplayNameResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"p\n\x13ListAccountsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12!\n\x04seen\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\"\x80\x01\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x17\n\x0fnext_after_name\x18\x02 \x01(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"?\n\x16\x43hangePasswordResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"7\n\x12ListDevicesRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"d\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.parley.v1.DeviceInfo\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"k\n\nDeviceInfo\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0flogged_in_at_ms\x18\x03 \x01(\x03\x12\x11\n\tsigned_in\x18\x04 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\")\n\x14RevokeDevicesRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\">\n\x15RevokeDevicesResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\")\n\x19\x43laimAdministratorRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"C\n\x1a\x43laimAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"f\n\x14ListConnectedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x18\n\x10\x61\x66ter_account_id\x18\x02 \x01(\x04\x12!\n\x04seen\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"\xd4\x01\n\x15ListConnectedResponse\x12-\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1b.parley.v1.ConnectedAccount\x12\x1d\n\x15next_after_account_id\x18\x02 \x01(\x04\x12%\n\x05nodes\x18\x03 \x03(\x0b\x32\x16.parley.v1.NodeClients\x12\x0f\n\x07\x63lients\x18\x04 \x01(\r\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\"[\n\x10\x43onnectedAccount\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\x0c\n\x04\x61way\x18\x03 \x01(\x08\";\n\x0bNodeClients\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63lients\x18\x02 \x01(\r\x12\r\n\x05heard\x18\x03 \x01(\x08\"L\n\x12GetPresenceRequest\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x01 \x03(\x04\x12!\n\x04seen\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"{\n\x13GetPresenceResponse\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.parley.v1.AccountPresence\x12\x0f\n\x07unheard\x18\x02 \x03(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"v\n\x0f\x41\x63\x63ountPresence\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.parley.v1.PresenceState\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x14\n\x0clast_seen_ms\x18\x04 \x01(\x03\"\"\n\x10SetHiddenRequest\x12\x0e\n\x06hidden\x18\x01 \x01(\x08\":\n\x11SetHiddenResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position*\x7f\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x01\x12\x17\n\x13PRESENCE_STATE_AWAY\x10\x02\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x03\x32\xa2\x06\n\x08\x41\x63\x63ounts\x12\x43\n\x08Register\x12\x1a.parley.v1.RegisterRequest\x1a\x1b.parley.v1.RegisterResponse\x12:\n\x05LogIn\x12\x17.parley.v1.LogInRequest\x1a\x18.parley.v1.LogInResponse\x12=\n\x06LogOut\x12\x18.parley.v1.LogOutRequest\x1a\x19.parley.v1.LogOutResponse\x12R\n\rDeleteAccount\x12\x1f.parley.v1.DeleteAccountRequest\x1a .parley.v1.DeleteAccountResponse\x12U\n\x0eSetDisplayName\x12 .parley.v1.SetDisplayNameRequest\x1a!.parley.v1.SetDisplayNameResponse\x12O\n\x0cListAccounts\x12\x1e.parley.v1.ListAccountsRequest\x1a\x1f.parley.v1.ListAccountsResponse\x12U\n\x0e\x43hangePassword\x12 .parley.v1.ChangePasswordRequest\x1a!.parley.v1.ChangePasswordResponse\x12L\n\x0bListDevices\x12\x1d.parley.v1.ListDevicesRequest\x1a\x1e.parley.v1.ListDevicesResponse\x12R\n\rRevokeDevices\x12\x1f.parley.v1.RevokeDevicesRequest\x1a .parley.v1.RevokeDevicesResponse\x12\x61\n\x12\x43laimAdministrator\x12$.parley.v1.ClaimAdministratorRequest\x1a%.parley.v1.ClaimAdministratorResponse2\xf4\x01\n\x08Presence\x12R\n\rListConnected\x12\x1f.parley.v1.ListConnectedRequest\x1a .parley.v1.ListConnectedResponse\x12L\n\x0bGetPresence\x12\x1d.parley.v1.GetPresenceRequest\x1a\x1e.parley.v1.GetPresenceResponse\x12\x46\n\tSetHidden\x12\x1b.parley.v1.SetHiddenRequest\x1a\x1c.parley.v1.SetHiddenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley_proto/v1/accounts.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"S\n\x0fRegisterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"M\n\x10RegisterResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\x12\x12\n\naccount_id\x18\x02 \x01(\x04\"\xaf\x01\n\x0cLogInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x04 \x01(\t\x12!\n\x04seen\x18\x05 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10used_send_number\x18( \x01(\x04\x12\x19\n\x11\x65nd_oldest_device\x18\x1e \x01(\x08\"\xfa\x01\n\rLogInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\'\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10\x64\x65vice_forgotten\x18( \x01(\x08\x12\x14\n\x0c\x64\x65vice_epoch\x18) \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x19 \x01(\r\"\x0f\n\rLogOutRequest\"7\n\x0eLogOutResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\">\n\x15\x44\x65leteAccountResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"-\n\x15SetDisplayNameRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"?\n\x16SetDisplayNameResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"p\n\x13ListAccountsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12!\n\x04seen\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\"\xb0\x01\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x17\n\x0fnext_after_name\x18\x02 \x01(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\x12.\n\tsuspended\x18\x04 \x03(\x0b\x32\x1b.parley.v1.SuspendedAccount\"^\n\x10SuspendedAccount\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\x14\n\x0csuspended_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"?\n\x16\x43hangePasswordResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"7\n\x12ListDevicesRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"d\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.parley.v1.DeviceInfo\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"k\n\nDeviceInfo\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0flogged_in_at_ms\x18\x03 \x01(\x03\x12\x11\n\tsigned_in\x18\x04 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\")\n\x14RevokeDevicesRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\">\n\x15RevokeDevicesResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\")\n\x19\x43laimAdministratorRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"C\n\x1a\x43laimAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"f\n\x14ListConnectedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x18\n\x10\x61\x66ter_account_id\x18\x02 \x01(\x04\x12!\n\x04seen\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"\xd4\x01\n\x15ListConnectedResponse\x12-\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1b.parley.v1.ConnectedAccount\x12\x1d\n\x15next_after_account_id\x18\x02 \x01(\x04\x12%\n\x05nodes\x18\x03 \x03(\x0b\x32\x16.parley.v1.NodeClients\x12\x0f\n\x07\x63lients\x18\x04 \x01(\r\x12\x0e\n\x06hidden\x18\x05 \x01(\x08\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\"[\n\x10\x43onnectedAccount\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\x0c\n\x04\x61way\x18\x03 \x01(\x08\";\n\x0bNodeClients\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63lients\x18\x02 \x01(\r\x12\r\n\x05heard\x18\x03 \x01(\x08\"L\n\x12GetPresenceRequest\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x01 \x03(\x04\x12!\n\x04seen\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"{\n\x13GetPresenceResponse\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.parley.v1.AccountPresence\x12\x0f\n\x07unheard\x18\x02 \x03(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"v\n\x0f\x41\x63\x63ountPresence\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.parley.v1.PresenceState\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\x12\x14\n\x0clast_seen_ms\x18\x04 \x01(\x03\"\"\n\x10SetHiddenRequest\x12\x0e\n\x06hidden\x18\x01 \x01(\x08\":\n\x11SetHiddenResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position*\x7f\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x01\x12\x17\n\x13PRESENCE_STATE_AWAY\x10\x02\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x03\x32\xa2\x06\n\x08\x41\x63\x63ounts\x12\x43\n\x08Register\x12\x1a.parley.v1.RegisterRequest\x1a\x1b.parley.v1.RegisterResponse\x12:\n\x05LogIn\x12\x17.parley.v1.LogInRequest\x1a\x18.parley.v1.LogInResponse\x12=\n\x06LogOut\x12\x18.parley.v1.LogOutRequest\x1a\x19.parley.v1.LogOutResponse\x12R\n\rDeleteAccount\x12\x1f.parley.v1.DeleteAccountRequest\x1a .parley.v1.DeleteAccountResponse\x12U\n\x0eSetDisplayName\x12 .parley.v1.SetDisplayNameRequest\x1a!.parley.v1.SetDisplayNameResponse\x12O\n\x0cListAccounts\x12\x1e.parley.v1.ListAccountsRequest\x1a\x1f.parley.v1.ListAccountsResponse\x12U\n\x0e\x43hangePassword\x12 .parley.v1.ChangePasswordRequest\x1a!.parley.v1.ChangePasswordResponse\x12L\n\x0bListDevices\x12\x1d.parley.v1.ListDevicesRequest\x1a\x1e.parley.v1.ListDevicesResponse\x12R\n\rRevokeDevices\x12\x1f.parley.v1.RevokeDevicesRequest\x1a .parley.v1.RevokeDevicesResponse\x12\x61\n\x12\x43laimAdministrator\x12$.parley.v1.ClaimAdministratorRequest\x1a%.parley.v1.ClaimAdministratorResponse2\xf4\x01\n\x08Presence\x12R\n\rListConnected\x12\x1f.parley.v1.ListConnectedRequest\x1a .parley.v1.ListConnectedResponse\x12L\n\x0bGetPresence\x12\x1d.parley.v1.GetPresenceRequest\x1a\x1e.parley.v1.GetPresenceResponse\x12\x46\n\tSetHidden\x12\x1b.parley.v1.SetHiddenRequest\x1a\x1c.parley.v1.SetHiddenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.accounts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRESENCESTATE']._serialized_start=2719
-  _globals['_PRESENCESTATE']._serialized_end=2846
+  _globals['_PRESENCESTATE']._serialized_start=2863
+  _globals['_PRESENCESTATE']._serialized_end=2990
   _globals['_REGISTERREQUEST']._serialized_start=74
   _globals['_REGISTERREQUEST']._serialized_end=157
   _globals['_REGISTERRESPONSE']._serialized_start=159
@@ -57,45 +57,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTACCOUNTSREQUEST']._serialized_start=961
   _globals['_LISTACCOUNTSREQUEST']._serialized_end=1073
   _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1076
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1204
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1206
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1273
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1275
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1338
-  _globals['_LISTDEVICESREQUEST']._serialized_start=1340
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1395
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1397
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1497
-  _globals['_DEVICEINFO']._serialized_start=1499
-  _globals['_DEVICEINFO']._serialized_end=1606
-  _globals['_REVOKEDEVICESREQUEST']._serialized_start=1608
-  _globals['_REVOKEDEVICESREQUEST']._serialized_end=1649
-  _globals['_REVOKEDEVICESRESPONSE']._serialized_start=1651
-  _globals['_REVOKEDEVICESRESPONSE']._serialized_end=1713
-  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_start=1715
-  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_end=1756
-  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_start=1758
-  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_end=1825
-  _globals['_LISTCONNECTEDREQUEST']._serialized_start=1827
-  _globals['_LISTCONNECTEDREQUEST']._serialized_end=1929
-  _globals['_LISTCONNECTEDRESPONSE']._serialized_start=1932
-  _globals['_LISTCONNECTEDRESPONSE']._serialized_end=2144
-  _globals['_CONNECTEDACCOUNT']._serialized_start=2146
-  _globals['_CONNECTEDACCOUNT']._serialized_end=2237
-  _globals['_NODECLIENTS']._serialized_start=2239
-  _globals['_NODECLIENTS']._serialized_end=2298
-  _globals['_GETPRESENCEREQUEST']._serialized_start=2300
-  _globals['_GETPRESENCEREQUEST']._serialized_end=2376
-  _globals['_GETPRESENCERESPONSE']._serialized_start=2378
-  _globals['_GETPRESENCERESPONSE']._serialized_end=2501
-  _globals['_ACCOUNTPRESENCE']._serialized_start=2503
-  _globals['_ACCOUNTPRESENCE']._serialized_end=2621
-  _globals['_SETHIDDENREQUEST']._serialized_start=2623
-  _globals['_SETHIDDENREQUEST']._serialized_end=2657
-  _globals['_SETHIDDENRESPONSE']._serialized_start=2659
-  _globals['_SETHIDDENRESPONSE']._serialized_end=2717
-  _globals['_ACCOUNTS']._serialized_start=2849
-  _globals['_ACCOUNTS']._serialized_end=3651
-  _globals['_PRESENCE']._serialized_start=3654
-  _globals['_PRESENCE']._serialized_end=3898
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1252
+  _globals['_SUSPENDEDACCOUNT']._serialized_start=1254
+  _globals['_SUSPENDEDACCOUNT']._serialized_end=1348
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1350
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1417
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1419
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1482
+  _globals['_LISTDEVICESREQUEST']._serialized_start=1484
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1539
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1541
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1641
+  _globals['_DEVICEINFO']._serialized_start=1643
+  _globals['_DEVICEINFO']._serialized_end=1750
+  _globals['_REVOKEDEVICESREQUEST']._serialized_start=1752
+  _globals['_REVOKEDEVICESREQUEST']._serialized_end=1793
+  _globals['_REVOKEDEVICESRESPONSE']._serialized_start=1795
+  _globals['_REVOKEDEVICESRESPONSE']._serialized_end=1857
+  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_start=1859
+  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_end=1900
+  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_start=1902
+  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_end=1969
+  _globals['_LISTCONNECTEDREQUEST']._serialized_start=1971
+  _globals['_LISTCONNECTEDREQUEST']._serialized_end=2073
+  _globals['_LISTCONNECTEDRESPONSE']._serialized_start=2076
+  _globals['_LISTCONNECTEDRESPONSE']._serialized_end=2288
+  _globals['_CONNECTEDACCOUNT']._serialized_start=2290
+  _globals['_CONNECTEDACCOUNT']._serialized_end=2381
+  _globals['_NODECLIENTS']._serialized_start=2383
+  _globals['_NODECLIENTS']._serialized_end=2442
+  _globals['_GETPRESENCEREQUEST']._serialized_start=2444
+  _globals['_GETPRESENCEREQUEST']._serialized_end=2520
+  _globals['_GETPRESENCERESPONSE']._serialized_start=2522
+  _globals['_GETPRESENCERESPONSE']._serialized_end=2645
+  _globals['_ACCOUNTPRESENCE']._serialized_start=2647
+  _globals['_ACCOUNTPRESENCE']._serialized_end=2765
+  _globals['_SETHIDDENREQUEST']._serialized_start=2767
+  _globals['_SETHIDDENREQUEST']._serialized_end=2801
+  _globals['_SETHIDDENRESPONSE']._serialized_start=2803
+  _globals['_SETHIDDENRESPONSE']._serialized_end=2861
+  _globals['_ACCOUNTS']._serialized_start=2993
+  _globals['_ACCOUNTS']._serialized_end=3795
+  _globals['_PRESENCE']._serialized_start=3798
+  _globals['_PRESENCE']._serialized_end=4042
 # @@protoc_insertion_point(module_scope)

@@ -318,22 +318,57 @@ class ListAccountsResponse(message.Message):
     ACCOUNTS_FIELD_NUMBER: builtins.int
     NEXT_AFTER_NAME_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    SUSPENDED_FIELD_NUMBER: builtins.int
     next_after_name: builtins.str
     """empty on the last page"""
     @builtins.property
     def accounts(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.AccountInfo]: ...
     @builtins.property
     def position(self) -> model_pb2.Position: ...
+    @builtins.property
+    def suspended(self) -> containers.RepeatedCompositeFieldContainer[SuspendedAccount]:
+        """those of `accounts`, for administrators; empty for others"""
+
     def __init__(
         self,
         *,
         accounts: abc.Iterable[model_pb2.AccountInfo] | None = ...,
         next_after_name: builtins.str = ...,
         position: model_pb2.Position | None = ...,
+        suspended: abc.Iterable[SuspendedAccount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "next_after_name", b"next_after_name", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "next_after_name", b"next_after_name", "position", b"position", "suspended", b"suspended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SuspendedAccount(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    SUSPENDED_BY_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    account_id: builtins.int
+    since_ms: builtins.int
+    """Unix time"""
+    suspended_by: builtins.str
+    """name of an administrator"""
+    reason: builtins.str
+    """may be empty"""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.int = ...,
+        since_ms: builtins.int = ...,
+        suspended_by: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "reason", b"reason", "since_ms", b"since_ms", "suspended_by", b"suspended_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,6 +100,7 @@ class AccountsServicer:
 
     def LogIn(self, request, context):
         """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which.
+        PERMISSION_DENIED for a suspended account, once its password is right.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class AccountsStub:
     Register: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RegisterRequest, _accounts_pb2.RegisterResponse]
     """Creates an account. ALREADY_EXISTS if the name is taken, INVALID_ARGUMENT for a bad name or password."""
     LogIn: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogInRequest, _accounts_pb2.LogInResponse]
-    """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which."""
+    """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which.
+    PERMISSION_DENIED for a suspended account, once its password is right.
+    """
     LogOut: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogOutRequest, _accounts_pb2.LogOutResponse]
     """Closes the caller's session. Closing a closed session is OK."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]
@@ -62,7 +64,9 @@ class AccountsAsyncStub(AccountsStub):
     Register: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RegisterRequest, _accounts_pb2.RegisterResponse]  # type: ignore[assignment]
     """Creates an account. ALREADY_EXISTS if the name is taken, INVALID_ARGUMENT for a bad name or password."""
     LogIn: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogInRequest, _accounts_pb2.LogInResponse]  # type: ignore[assignment]
-    """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which."""
+    """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which.
+    PERMISSION_DENIED for a suspended account, once its password is right.
+    """
     LogOut: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogOutRequest, _accounts_pb2.LogOutResponse]  # type: ignore[assignment]
     """Closes the caller's session. Closing a closed session is OK."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]  # type: ignore[assignment]
@@ -97,7 +101,9 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.LogInRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.LogInResponse, _abc.Awaitable[_accounts_pb2.LogInResponse]]:
-        """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which."""
+        """Opens a session for one device. UNAUTHENTICATED for a wrong name or password, never saying which.
+        PERMISSION_DENIED for a suspended account, once its password is right.
+        """
 
     @_abc_1.abstractmethod
     def LogOut(

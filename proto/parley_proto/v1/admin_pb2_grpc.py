@@ -89,6 +89,16 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
                 _registered_method=True)
+        self.SuspendAccount = channel.unary_unary(
+                '/parley.v1.Admin/SuspendAccount',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.SuspendAccountRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SuspendAccountResponse.FromString,
+                _registered_method=True)
+        self.ReleaseAccount = channel.unary_unary(
+                '/parley.v1.Admin/ReleaseAccount',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.FromString,
+                _registered_method=True)
         self.ImportAccounts = channel.unary_unary(
                 '/parley.v1.Admin/ImportAccounts',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsRequest.SerializeToString,
@@ -205,6 +215,20 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendAccount(self, request, context):
+        """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseAccount(self, request, context):
+        """Lets a suspended account log in again. Needs level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportAccounts(self, request, context):
         """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3.
         """
@@ -307,6 +331,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ResetPassword,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'SuspendAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendAccount,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SuspendAccountRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.SuspendAccountResponse.SerializeToString,
+            ),
+            'ReleaseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseAccount,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.SerializeToString,
             ),
             'ImportAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportAccounts,
@@ -636,6 +670,60 @@ class Admin:
             '/parley.v1.Admin/ResetPassword',
             parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/SuspendAccount',
+            parley__proto_dot_v1_dot_admin__pb2.SuspendAccountRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.SuspendAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ReleaseAccount',
+            parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,10 @@ class AdminStub:
     """Makes a code with which one account may be registered, once."""
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]
     """Gives an account a new password and signs out all its devices."""
+    SuspendAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]
+    """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3."""
+    ReleaseAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReleaseAccountRequest, _admin_pb2.ReleaseAccountResponse]
+    """Lets a suspended account log in again. Needs level 3."""
     ImportAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]
     """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]
@@ -108,6 +112,10 @@ class AdminAsyncStub(AdminStub):
     """Makes a code with which one account may be registered, once."""
     ResetPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Gives an account a new password and signs out all its devices."""
+    SuspendAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]  # type: ignore[assignment]
+    """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3."""
+    ReleaseAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReleaseAccountRequest, _admin_pb2.ReleaseAccountResponse]  # type: ignore[assignment]
+    """Lets a suspended account log in again. Needs level 3."""
     ImportAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]  # type: ignore[assignment]
     """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _aio.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]  # type: ignore[assignment]
@@ -220,6 +228,22 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ResetPasswordResponse, _abc.Awaitable[_admin_pb2.ResetPasswordResponse]]:
         """Gives an account a new password and signs out all its devices."""
+
+    @_abc_1.abstractmethod
+    def SuspendAccount(
+        self,
+        request: _admin_pb2.SuspendAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SuspendAccountResponse, _abc.Awaitable[_admin_pb2.SuspendAccountResponse]]:
+        """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3."""
+
+    @_abc_1.abstractmethod
+    def ReleaseAccount(
+        self,
+        request: _admin_pb2.ReleaseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReleaseAccountResponse, _abc.Awaitable[_admin_pb2.ReleaseAccountResponse]]:
+        """Lets a suspended account log in again. Needs level 3."""
 
     @_abc_1.abstractmethod
     def ImportAccounts(

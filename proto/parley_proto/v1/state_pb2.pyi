@@ -110,6 +110,11 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_NAME_CHANGED_OWNER: _ResultCode.ValueType  # 66
     """the account that had this name when the message was queued was deleted"""
     RESULT_CODE_NO_SUCH_DEVICE: _ResultCode.ValueType  # 67
+    RESULT_CODE_ACCOUNT_SUSPENDED: _ResultCode.ValueType  # 120
+    """an administrator has to release it"""
+    RESULT_CODE_OWN_ACCOUNT: _ResultCode.ValueType  # 121
+    """nobody suspends itself"""
+    RESULT_CODE_INVALID_REASON: _ResultCode.ValueType  # 122
     RESULT_CODE_QUOTA_REACHED: _ResultCode.ValueType  # 90
     """about storage, level 3
     max_account_bytes
@@ -223,6 +228,11 @@ RESULT_CODE_NAME_LOOKS_ALIKE: ResultCode.ValueType  # 65
 RESULT_CODE_NAME_CHANGED_OWNER: ResultCode.ValueType  # 66
 """the account that had this name when the message was queued was deleted"""
 RESULT_CODE_NO_SUCH_DEVICE: ResultCode.ValueType  # 67
+RESULT_CODE_ACCOUNT_SUSPENDED: ResultCode.ValueType  # 120
+"""an administrator has to release it"""
+RESULT_CODE_OWN_ACCOUNT: ResultCode.ValueType  # 121
+"""nobody suspends itself"""
+RESULT_CODE_INVALID_REASON: ResultCode.ValueType  # 122
 RESULT_CODE_QUOTA_REACHED: ResultCode.ValueType  # 90
 """about storage, level 3
 max_account_bytes
@@ -316,6 +326,8 @@ class Command(message.Message):
     SET_TIME_FIELD_NUMBER: builtins.int
     SET_HIDDEN_FIELD_NUMBER: builtins.int
     SET_MUTED_FIELD_NUMBER: builtins.int
+    SUSPEND_ACCOUNT_FIELD_NUMBER: builtins.int
+    RELEASE_ACCOUNT_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -382,6 +394,10 @@ class Command(message.Message):
     def set_hidden(self) -> SetHidden: ...
     @builtins.property
     def set_muted(self) -> SetMuted: ...
+    @builtins.property
+    def suspend_account(self) -> SuspendAccount: ...
+    @builtins.property
+    def release_account(self) -> ReleaseAccount: ...
     def __init__(
         self,
         *,
@@ -418,12 +434,14 @@ class Command(message.Message):
         set_time: SetTime | None = ...,
         set_hidden: SetHidden | None = ...,
         set_muted: SetMuted | None = ...,
+        suspend_account: SuspendAccount | None = ...,
+        release_account: ReleaseAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -856,6 +874,54 @@ class ResetPassword(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "password_hash", b"password_hash", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SuspendAccount(message.Message):
+    """Ends all sessions of an account, and lets it open none until it is released; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    account: builtins.str
+    reason: builtins.str
+    """for the administrators; may be empty"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseAccount(message.Message):
+    """Lets a suspended account log in again; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    account: builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

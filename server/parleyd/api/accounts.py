@@ -20,13 +20,13 @@ from parleyd.delivery.position import position_of
 from parleyd.delivery.records import MAX_ACCOUNT_INFO_BYTES, account_info
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
-from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts, codes, devices, failed_log_ins, settings
+from parleyd.machine.authorisation import Action, is_allowed
+from parleyd.machine.features import accounts, codes, devices, failed_log_ins, settings, suspensions
 from parleyd.machine.features.accounts import AccountCard, AccountRow
 from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.failed_log_ins import Failures
 from parleyd.machine.features.sessions import SessionRecord
-from parleyd.machine.limits import MAX_LABEL_CHARS, MAX_NAME_CHARS
+from parleyd.machine.limits import MAX_LABEL_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS
 from parleyd.machine.names import NAME_RULES_LEVEL
 from parleyd.machine.reader import StateReader
 from parleyd.security.codes import digest_of_code
@@ -41,6 +41,7 @@ from parleyd.security.tokens import new_token
 
 WRONG_CREDENTIALS = "The name or the password is wrong. Nothing was changed. Check both and try again."
 WRONG_PASSWORD = "The password is wrong. {done} Check the password and try again."  # noqa: S105
+_MAX_SUSPENSION_BYTES = 4 * MAX_REASON_CHARS + MAX_NAME_CHARS + 32
 NO_ACCOUNT = "This account does not exist any more. Nothing was changed."
 
 
@@ -184,17 +185,29 @@ class AccountsService(AccountsServicer):
     ) -> pb.ListAccountsResponse:
         """One page of active accounts whose names match."""
         validate_pattern(request.pattern)
-        limit = entries_within_page(page_size("page_size", request.page_size), MAX_ACCOUNT_INFO_BYTES)
-        await self._authenticator.session_at(context, request.seen)
+        session = await self._authenticator.session_at(context, request.seen)
+        sees_suspensions = is_allowed(session.role, Action.SUSPEND_ACCOUNT)
+        entry_bytes = MAX_ACCOUNT_INFO_BYTES + (_MAX_SUSPENSION_BYTES if sees_suspensions else 0)
+        limit = entries_within_page(page_size("page_size", request.page_size), entry_bytes)
 
         def read(reader: StateReader) -> pb.ListAccountsResponse:
             with reader.consistent():
                 found = accounts.matching(reader, request.pattern, request.after_name, limit + 1)
                 shown = found[:limit]
+                asked = {card.id for card in shown} if sees_suspensions else set()
                 return pb.ListAccountsResponse(
                     accounts=[account_info(card) for card in shown],
                     next_after_name=shown[-1].name if len(found) > limit else "",
                     position=position_of(reader),
+                    suspended=[
+                        pb.SuspendedAccount(
+                            account_id=one,
+                            since_ms=why.since_ms,
+                            suspended_by=why.suspended_by,
+                            reason=why.reason,
+                        )
+                        for one, why in suspensions.among(reader, asked).items()
+                    ],
                 )
 
         return await self._readers.run(read)

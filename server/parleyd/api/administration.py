@@ -14,11 +14,9 @@ import grpc
 
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
-from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.addresses import AddressError, parse_address
-from parleyd.api.account_import import PlannedImport
+from parleyd.api.account_administration import AccountAdministration
 from parleyd.api.auth import Authenticator
-from parleyd.api.callers import address_of, owner_at
 from parleyd.api.cluster_status import all_settings, full_status, public_status
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
@@ -27,8 +25,7 @@ from parleyd.machine.authorisation import Action
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import NodeId
 from parleyd.retry import ask_until_answered
-from parleyd.security.codes import digest_of_code, new_code
-from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
+from parleyd.security.names import InvalidInputError, validate_node_name
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tokens import new_token
 from parleyd.transport.peer_calls import ForwardFailedError
@@ -38,8 +35,6 @@ LINK_WAIT_S = 5.0
 """How long a node may be without a link before a rebuild is refused. A rebuild itself breaks links for a moment."""
 LINK_RETRY_S = 0.1
 NODE_INVITATION_S = 86_400
-INVITATION_S = 7 * 86_400
-MAX_INVITATION_S = 90 * 86_400
 OPERATOR_TOKEN = "x-parley-operator"  # noqa: S105 - the metadata key
 
 RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
@@ -60,7 +55,7 @@ class BackupSource(Protocol):
         """Make one and return its file in order; raises BackupBusyError and CopyFailedError."""
 
 
-class AdminService(AdminServicer):
+class AdminService(AccountAdministration):
     """Reports about this node, and changes the cluster for administrators."""
 
     def __init__(
@@ -77,13 +72,11 @@ class AdminService(AdminServicer):
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
+        super().__init__(authenticator, commands, passwords)
         self._view = view
-        self._authenticator = authenticator
-        self._commands = commands
         self._change_router = change_router
         self._handshake = handshake
         self._rebuild = rebuild
-        self._passwords = passwords
         self._backups = backups
         self._restart = restart
         self._operator_token = operator_token
@@ -234,19 +227,6 @@ class AdminService(AdminServicer):
         return await ask_until_answered(ask, partial(asyncio.sleep, LINK_RETRY_S))
 
     @unary
-    async def SetAdministrator(  # noqa: N802
-        self, request: pb.SetAdministratorRequest, context: Context
-    ) -> pb.SetAdministratorResponse:
-        """Make an account an administrator, or revoke that."""
-        validate_account_name(request.account, "account")
-        session = await self._authenticator.session_that_may(context, Action.SET_ROLE, about=request.account)
-        command = state_pb2.SetRole(
-            session_id=session.session_id, account=request.account, administrator=request.administrator
-        )
-        index, _ = await self._commands.apply(state_pb2.Command(set_role=command))
-        return pb.SetAdministratorResponse(position=self._authenticator.position(index))
-
-    @unary
     async def ChangeSetting(  # noqa: N802
         self, request: pb.ChangeSettingRequest, context: Context
     ) -> pb.ChangeSettingResponse:
@@ -257,68 +237,6 @@ class AdminService(AdminServicer):
         command = state_pb2.ChangeSetting(session_id=session.session_id, name=request.name, value=request.value)
         index, _ = await self._commands.apply(state_pb2.Command(change_setting=command))
         return pb.ChangeSettingResponse(position=self._authenticator.position(index))
-
-    @unary
-    async def CreateInvitation(  # noqa: N802
-        self, request: pb.CreateInvitationRequest, context: Context
-    ) -> pb.CreateInvitationResponse:
-        """Make a code with which one account may be registered."""
-        if request.valid_s > MAX_INVITATION_S:
-            raise InvalidInputError("valid_s", f"is {request.valid_s}; at most {MAX_INVITATION_S} are allowed")
-        session = await self._authenticator.session_that_may(context, Action.INVITE)
-        code = new_code()
-        expires_at_ms = self._authenticator.now_ms + (request.valid_s or INVITATION_S) * 1000
-        command = state_pb2.Invite(
-            session_id=session.session_id, digest=digest_of_code(code), expires_at_ms=expires_at_ms
-        )
-        index, _ = await self._commands.apply(state_pb2.Command(invite=command))
-        return pb.CreateInvitationResponse(
-            code=code, expires_at_ms=expires_at_ms, position=self._authenticator.position(index)
-        )
-
-    @unary
-    async def ResetPassword(  # noqa: N802
-        self, request: pb.ResetPasswordRequest, context: Context
-    ) -> pb.ResetPasswordResponse:
-        """Give an account a new password."""
-        validate_account_name(request.account, "account")
-        session = await self._authenticator.session_that_may(context, Action.RESET_PASSWORD, about=request.account)
-        validate_password(request.password, account=request.account)
-        command = state_pb2.ResetPassword(
-            session_id=session.session_id,
-            account=request.account,
-            password_hash=await self._passwords.hash(
-                request.password, owner_at(address_of(context), session.account_name)
-            ),
-        )
-        index, _ = await self._commands.apply(state_pb2.Command(reset_password=command))
-        return pb.ResetPasswordResponse(position=self._authenticator.position(index))
-
-    @unary
-    async def ImportAccounts(  # noqa: N802
-        self, request: pb.ImportAccountsRequest, context: Context
-    ) -> pb.ImportAccountsResponse:
-        """Make accounts, each with the hash that it comes with, or without a password."""
-        about = f"{len(request.accounts)} accounts"
-        session = await self._authenticator.session_that_may(context, Action.IMPORT_ACCOUNTS, about=about)
-        planned = PlannedImport.of(request.accounts, self._passwords)
-        command = state_pb2.ImportAccounts(session_id=session.session_id, accounts=planned.accepted)
-        if not planned.accepted:
-            self._commands.check([state_pb2.Command(import_accounts=command)])
-            return pb.ImportAccountsResponse(accounts=planned.answers([]))
-        index, result = await self._commands.apply(state_pb2.Command(import_accounts=command))
-        return pb.ImportAccountsResponse(
-            accounts=planned.answers(result.import_accounts.codes), position=self._authenticator.position(index)
-        )
-
-    @unary
-    async def LiftDelay(self, request: pb.LiftDelayRequest, context: Context) -> pb.LiftDelayResponse:  # noqa: N802
-        """Let an account log in again at once."""
-        validate_account_name(request.account, "account")
-        session = await self._authenticator.session_that_may(context, Action.LIFT_DELAY, about=request.account)
-        command = state_pb2.LiftDelay(session_id=session.session_id, account=request.account)
-        index, _ = await self._commands.apply(state_pb2.Command(lift_delay=command))
-        return pb.LiftDelayResponse(position=self._authenticator.position(index))
 
     @unary
     async def SetClusterTime(  # noqa: N802

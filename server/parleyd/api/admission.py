@@ -119,6 +119,8 @@ ACCESS = {
     "/parley.v1.Admin/CreateInvitation": Access.SESSION,
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
+    "/parley.v1.Admin/SuspendAccount": Access.SESSION,
+    "/parley.v1.Admin/ReleaseAccount": Access.SESSION,
     "/parley.v1.Admin/ImportAccounts": Access.SESSION,
     "/parley.v1.Admin/Backup": Access.SESSION,
 }

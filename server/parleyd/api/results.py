@@ -282,6 +282,19 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     pb.RESULT_CODE_NO_SUCH_DEVICE: Explanation(
         Code.NOT_FOUND, "The account has no such device. Nothing was changed. List the devices: parley devices."
     ),
+    pb.RESULT_CODE_ACCOUNT_SUSPENDED: Explanation(
+        Code.PERMISSION_DENIED,
+        "An administrator of the cluster has suspended this account. You are not signed in. The cluster keeps the "
+        "account and what others send to it. Ask an administrator to release it.",
+    ),
+    pb.RESULT_CODE_OWN_ACCOUNT: Explanation(
+        Code.FAILED_PRECONDITION,
+        "You cannot suspend your own account. Nothing was changed. Ask another administrator.",
+    ),
+    pb.RESULT_CODE_INVALID_REASON: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The reason breaks its rules. Nothing was changed. Use at most 200 characters, none of them invisible.",
+    ),
 }
 UNKNOWN_CODE: Final = Explanation(
     Code.INTERNAL,

@@ -29,6 +29,8 @@ class Action(IntEnum):
     CLAIM_ADMINISTRATOR = auto()  # the code is the proof
     INVITE = auto()
     RESET_PASSWORD = auto()
+    SUSPEND_ACCOUNT = auto()
+    RELEASE_ACCOUNT = auto()
     LIFT_DELAY = auto()
     SET_TIME = auto()
     IMPORT_ACCOUNTS = auto()
@@ -56,6 +58,8 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.CLAIM_ADMINISTRATOR: _EVERYBODY,
     Action.INVITE: _ADMINISTRATORS,
     Action.RESET_PASSWORD: _ADMINISTRATORS,
+    Action.SUSPEND_ACCOUNT: _ADMINISTRATORS,
+    Action.RELEASE_ACCOUNT: _ADMINISTRATORS,
     Action.LIFT_DELAY: _ADMINISTRATORS,
     Action.SET_TIME: _ADMINISTRATORS,
     Action.IMPORT_ACCOUNTS: _ADMINISTRATORS,

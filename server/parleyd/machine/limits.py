@@ -10,6 +10,7 @@ MAX_NAME_CHARS = 64
 MAX_TITLE_CHARS = 100
 MAX_TOPIC_CHARS = 250
 MAX_LABEL_CHARS = 64
+MAX_REASON_CHARS = 200
 MAX_ADDRESS_CHARS = 255
 MAX_HASH_BYTES = 255
 # In one command. As many as fit into a request, however long their names are.

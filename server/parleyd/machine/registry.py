@@ -28,6 +28,7 @@ from parleyd.machine.features import (
     sessions,
     settings,
     stored_bytes,
+    suspensions,
 )
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -35,6 +36,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     account_import.FEATURE,
     display_names.FEATURE,
     administration.FEATURE,
+    suspensions.FEATURE,
     codes.FEATURE,
     credentials.FEATURE,
     failed_log_ins.FEATURE,

@@ -120,6 +120,8 @@ TABLE: dict[str, Row] = {
     "Admin.SetAdministrator": Row(ADMINISTRATOR, admin_pb2.SetAdministratorRequest(account="ben", administrator=True)),
     "Admin.CreateInvitation": Row(ADMINISTRATOR, admin_pb2.CreateInvitationRequest()),
     "Admin.ResetPassword": Row(ADMINISTRATOR, admin_pb2.ResetPasswordRequest(account="ben", password=NEW_PASSWORD)),
+    "Admin.SuspendAccount": Row(ADMINISTRATOR, admin_pb2.SuspendAccountRequest(account="ben")),
+    "Admin.ReleaseAccount": Row(ADMINISTRATOR, admin_pb2.ReleaseAccountRequest(account="ben")),
     "Admin.ImportAccounts": Row(
         ADMINISTRATOR, admin_pb2.ImportAccountsRequest(accounts=[admin_pb2.AccountToImport(name="dora")])
     ),

@@ -111,6 +111,33 @@ async def test_what_waits_for_a_name_never_reaches_its_new_owner(tmp_path: Path)
         assert cluster.bodies_for("bob") == ["for the old bob alone"], "once, after a person asked for it again"
 
 
+async def test_a_suspension_ends_the_streams_on_all_nodes_and_loses_nothing(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("boss", PASSWORD)
+        async with (
+            signed_in(cluster, tmp_path / "boss", "boss", nodes=[0]) as boss,
+            signed_in(cluster, tmp_path / "one", nodes=[0]) as one,
+            signed_in(cluster, tmp_path / "two", nodes=[1], seed=2) as two,
+        ):
+            for client in (one, two):
+                await client.wait_until(ConnectionState.CONNECTED, timeout=5)
+            administration = await boss.administration()
+            await administration.suspend_account("anna", "left")
+            for client in (one, two):
+                await client.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
+            [listed] = await boss.list_accounts("anna")
+            assert listed.suspended is not None
+            assert (listed.suspended.suspended_by, listed.suspended.reason) == ("boss", "left")
+            await (await boss.send("anna", "for later")).accepted(10)
+            with pytest.raises(RefusedError, match="has suspended this account"):
+                await one.login("anna", PASSWORD)
+            await administration.release_account("anna")
+            await one.login("anna", PASSWORD)
+            message = await anext(await one.messages())
+            assert message.body == "for later"
+            assert (await boss.list_accounts("anna"))[0].suspended is None
+
+
 # ---- the command line
 
 
@@ -133,6 +160,27 @@ async def test_password_and_devices_from_the_command_line(tmp_path: Path) -> Non
         changed = await here("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW}\n")
         assert (changed.code, "is changed" in changed.err) == (0, True)
         assert (await there("login", "anna", PARLEY_PASSWORD=NEW)).code == 0
+
+
+async def test_administrators_suspend_list_and_release_from_the_command_line(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        boss, anna = Parley(tmp_path / "boss", cluster), Parley(tmp_path / "anna", cluster)
+        await boss("login", "boss", PARLEY_PASSWORD=PASSWORD)
+        await anna("login", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert (await anna("cluster", "suspend", "boss")).code == ExitCode.REFUSED
+        assert (await boss("cluster", "suspend", "boss")).code == ExitCode.REFUSED
+        done = await boss("cluster", "suspend", "anna", "--reason", "left the ward")
+        assert (done.code, "parley cluster release anna" in done.err) == (0, True)
+        assert (await anna("accounts")).code == ExitCode.NOT_SIGNED_IN
+        refused = await anna("login", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert (refused.code, "has suspended this account" in refused.err) == (ExitCode.REFUSED, True)
+        first, second = (await boss("accounts")).out.splitlines()
+        assert re.fullmatch(r"anna  suspended since \S+ \S+ by boss: left the ward", first)
+        assert second == "boss"
+        assert (await boss("cluster", "release", "anna")).code == 0
+        assert (await anna("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        assert "suspended" not in (await anna("accounts")).out
 
 
 async def test_administrators_invite_reset_and_lift_from_the_command_line(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Administration: the accounts that may administer the cluster. At least one always remains."""
+"""Administration of accounts: who is an administrator, and who is suspended.
+
+At least one administrator who can log in always remains.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features import sessions, suspensions
+from parleyd.machine.features.suspensions import SUSPENSIONS_LEVEL
+from parleyd.machine.limits import MAX_REASON_CHARS
+from parleyd.machine.texts import is_short_text
 
 if TYPE_CHECKING:
     from parleyd.machine.features.accounts import AccountRow
@@ -26,12 +33,48 @@ def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
     return result(pb.RESULT_CODE_OK)
 
 
+def suspend(state: State, actor: Actor, command: pb.SuspendAccount) -> pb.CommandResult:
+    """Suspend another account and end its sessions. The caller stays, so it is never the last administrator.
+
+    Applied again, it changes nothing, so the first reason stays.
+    """
+    if not is_short_text(command.reason, MAX_REASON_CHARS, state.level):
+        return result(pb.RESULT_CODE_INVALID_REASON)
+    account = state.accounts.named(command.account)
+    if account is None:
+        return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    if account.id == actor.account.id:
+        return result(pb.RESULT_CODE_OWN_ACCOUNT)
+    if not suspensions.is_suspended(state, account.id):
+        suspensions.add(state, account.id, actor.account.id, command.reason)
+        sessions.end_others(state, account.id, 0)
+    return result(pb.RESULT_CODE_OK)
+
+
+def release(state: State, _: Actor, command: pb.ReleaseAccount) -> pb.CommandResult:
+    """End a suspension. The account logs in again; its sessions stay ended."""
+    account = state.accounts.named(command.account)
+    if account is None:
+        return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    suspensions.remove(state, account.id)
+    return result(pb.RESULT_CODE_OK)
+
+
 def is_last_administrator(state: State, account: AccountRow) -> bool:
-    """Return whether this account is the only administrator."""
+    """Return whether this account is the only administrator who can log in, or would be if it were released."""
     if not account.active or account.role != Role.ADMINISTRATOR:
         return False
-    query = "SELECT 1 FROM accounts WHERE id <> ? AND role = ? AND status = 1 LIMIT 1"
-    return state.connection.execute(query, (account.id, Role.ADMINISTRATOR)).get is None
+    query = "SELECT 1 FROM accounts WHERE id <> ? AND role = ? AND status = 1"
+    if state.meta.level >= SUSPENSIONS_LEVEL:
+        query += " AND id NOT IN (SELECT account_id FROM suspended_accounts)"
+    return state.connection.execute(f"{query} LIMIT 1", (account.id, Role.ADMINISTRATOR)).get is None
 
 
-FEATURE = Feature("administration", commands={"set_role": SignedInCommand(set_role, Action.SET_ROLE)})
+FEATURE = Feature(
+    "administration",
+    commands={
+        "set_role": SignedInCommand(set_role, Action.SET_ROLE),
+        "suspend_account": SignedInCommand(suspend, Action.SUSPEND_ACCOUNT, SUSPENSIONS_LEVEL),
+        "release_account": SignedInCommand(release, Action.RELEASE_ACCOUNT, SUSPENSIONS_LEVEL),
+    },
+)

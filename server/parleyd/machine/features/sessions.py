@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
-from parleyd.machine.features import devices, failed_log_ins
+from parleyd.machine.features import devices, failed_log_ins, suspensions
 from parleyd.machine.limits import (
     DEVICE_ID_BYTES,
     EXPIRED_SESSIONS_PER_STEP,
@@ -135,6 +135,8 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
     if not account.password_hash:  # imported without a password, so nothing can have been checked
         return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
+    if suspensions.is_suspended(state, account.id):
+        return result(pb.RESULT_CODE_ACCOUNT_SUSPENDED)
     state.flush()
     if state.level < TTL_LEVEL:
         _purge_expired(state)  # later levels keep two sessions per device at most, so that set_time can revive them
