@@ -24,6 +24,8 @@ ADMINISTRATORS_ONLY = {
     Action.CHANGE_CLUSTER,
     Action.INVITE,
     Action.RESET_PASSWORD,
+    Action.SUSPEND_ACCOUNT,
+    Action.RELEASE_ACCOUNT,
     Action.LIFT_DELAY,
     Action.SET_TIME,
     Action.IMPORT_ACCOUNTS,
