@@ -140,8 +140,8 @@ def test_a_reason_is_one_short_line(node: Node, ada: int, reason: str) -> None:
 
 def test_a_new_password_does_not_release(node: Node, ada: int) -> None:
     assert suspend(node, ada) == OK
-    command = pb.ResetPassword(session_id=ada, account="bob", password_hash=b"new")
-    assert node.one(pb.Command(reset_password=command), level=3).code == OK
+    reset = pb.ResetPassword(session_id=ada, account="bob", password_hash=b"new")
+    assert node.one(pb.Command(reset_password=reset), level=3).code == OK
     command = open_session(node.account("bob").id, 9, 2, password_hash=b"new")
     assert node.one(command, level=3).code == SUSPENDED
 
