@@ -33,6 +33,7 @@ from parley.chat import (
     preview,
     row_text,
     safe_body,
+    safe_name,
 )
 
 LINE_PREVIEW = 60
