@@ -34,6 +34,7 @@ from parley.cluster_model import (
     NodePing,
     NodeStatus,
     Setting,
+    Suspension,
 )
 from parley.connection import ConnectionManagerSettings
 from parley.device.profile import Last, StateDirectory, check_account_name
@@ -89,7 +90,6 @@ from parley.model import (
     Outgoing,
     Receipt,
     ReceiptCounts,
-    Suspension,
     Target,
 )
 from parley.naming import find_account, find_channel, find_target, find_visible_channel, whole_number

@@ -138,6 +138,15 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """Since when, by which administrator and why an account cannot log in. The reason may be empty."""
+
+    since_ms: int
+    suspended_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewAccount:
     """An account to import. Without a `password_hash`, nobody can log in until an administrator sets a password.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from parley.cluster_model import Suspension
 from parley.errors import BadInputError
 
 
@@ -133,15 +134,6 @@ class Target:
 
 EVERYONE = Target(conversation_id=1 << 40)
 """The recipient of a message to all accounts of the cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """Since when, by which administrator and why an account cannot log in. The reason may be empty."""
-
-    since_ms: int
-    suspended_by: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

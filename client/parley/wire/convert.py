@@ -14,6 +14,7 @@ from parley.cluster_model import (
     ImportStatus,
     NodeStatus,
     Setting,
+    Suspension,
 )
 from parley.model import (
     Account,
@@ -30,7 +31,6 @@ from parley.model import (
     Outgoing,
     Receipt,
     ReceiptCounts,
-    Suspension,
     Target,
 )
 from parley.presence_model import AccountPresence, ConnectedAccount, NodeClients, PresenceState
