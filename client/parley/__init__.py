@@ -18,6 +18,9 @@ if "GRPC_VERBOSITY" not in os.environ:
     del os.environ["GRPC_VERBOSITY"]
 
 from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
+from parley.audit_log import AuditFile, AuditPage, AuditRow, AuditSummary, check_audit_file
+from parley.audit_log import Chain as AuditChain
+from parley.audit_log import row_json as audit_row_json
 from parley.backup_file import check_backup
 from parley.client import ParleyClient
 from parley.client_group import ClientGroup
@@ -40,6 +43,7 @@ from parley.connection import ConnectionManagerSettings
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import (
+    AuditError,
     BackupError,
     BadInputError,
     InvitationNeededError,
@@ -122,6 +126,12 @@ __all__ = [
     "Account",
     "AccountPresence",
     "Administration",
+    "AuditChain",
+    "AuditError",
+    "AuditFile",
+    "AuditPage",
+    "AuditRow",
+    "AuditSummary",
     "BackupError",
     "BackupInfo",
     "BadInputError",
@@ -206,7 +216,9 @@ __all__ = [
     "WhenFilterFails",
     "WrongPasswordError",
     "WrongServiceError",
+    "audit_row_json",
     "check_account_name",
+    "check_audit_file",
     "check_backup",
     "find_account",
     "find_channel",

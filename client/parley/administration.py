@@ -5,16 +5,17 @@ lost answer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
+from parley.audit_log import AuditPage, Chain, page_of
 from parley.backup_file import Progress
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
 from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, NewAccount, Setting
-from parley.errors import BadInputError
+from parley.errors import AuditError, BadInputError
 from parley.net.backup_calls import back_up, sources
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
@@ -27,6 +28,7 @@ T = TypeVar("T")
 DEADLINE_S = 30.0
 REBUILD_POLL_S = 0.5
 RESTART_TIMEOUT_S = 10.0
+AUDIT_PAGE = 1000
 MAX_IMPORTED_ACCOUNTS = 128
 """In one request."""
 
@@ -186,6 +188,42 @@ class Administration:
         """
         nodes = sources(await self._status(), node)
         return await back_up(self._caller, self._token, nodes, Path(path), force=force, progress=progress)
+
+    async def audit(self, *, since: int = 1) -> AsyncIterator[AuditPage]:
+        """Return the audit log from row `since` on, page by page, each checked. There is one page at least.
+
+        It begins with the oldest row that is kept, if that is later. Raises AuditError if a row was changed, removed or
+        moved, or was removed as too old while the log was read.
+        """
+        after, chain = max(since, 1) - 1, None
+        while True:
+            request = build(pb.ListAuditRequest, after_number=after, page_size=AUDIT_PAGE)
+            page = page_of(await self._ask_for_audit(request))
+            if chain is None:
+                after = max(after, page.removed_up_to)
+                chain = Chain(page.previous_hash, after)
+            elif page.removed_up_to > chain.last:
+                raise AuditError(
+                    f"Rows after {chain.last} were removed as too old while the log was read. Nothing is wrong with "
+                    "it. Read it again, or later."
+                )
+            elif page.previous_hash != chain.head:
+                raise AuditError(
+                    f"Row {chain.last} has another hash than before. Nodes differ, or the audit log was changed while "
+                    "it was read. Look at: parley cluster doctor"
+                )
+            for row in page.rows:
+                chain.add(row)
+            if chain.rows == 0 or page.rows:
+                yield page
+            if not page.rows:
+                return
+            after = chain.last
+
+    async def _ask_for_audit(self, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
+        return await self._ask(
+            lambda channel: AdminStub(channel).ListAudit(request, metadata=self._metadata), changes=False
+        )
 
     async def set_time(self, now_ms: int) -> tuple[int, int]:
         """Set the time of the cluster to that of a majority of the nodes. Return the time before and after, in ms.

@@ -24,6 +24,7 @@ from parley.terminal import (
     session_commands,
 )
 from parley.terminal.account_commands import devices_app
+from parley.terminal.audit_commands import audit_app
 from parley.terminal.backup_commands import backup_app
 from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
@@ -56,6 +57,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cluster_app, name="cluster")
+app.add_typer(audit_app, name="audit")
 app.add_typer(backup_app, name="backup")
 app.add_typer(channel_app, name="channel")
 app.add_typer(devices_app, name="devices")

@@ -80,6 +80,10 @@ class BackupError(ParleyError):
     """A backup file is not usable, or could not be written. The text says what became of the file."""
 
 
+class AuditError(ParleyError):
+    """The audit log is not what the cluster recorded, or an export could not be written."""
+
+
 class ClusterBehindError(RefusedError):
     """The cluster's data is older than what this device has seen. Older data probably replaced it."""
 

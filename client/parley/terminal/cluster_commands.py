@@ -7,6 +7,7 @@ import typer
 
 from parley.terminal import (
     account_import,
+    audit_commands,
     backup_commands,
     cluster_admin,
     commands,
@@ -14,7 +15,7 @@ from parley.terminal import (
     replace_command,
     rolling_restart,
 )
-from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
+from parley.terminal.command_line import AsJson, AsJsonLines, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
 
@@ -274,6 +275,31 @@ async def backup(
     `parley backup verify` and `parleyd backup verify` check it again; `parleyd restore` makes a new cluster of it.
     """
     await backup_commands.back_up(options, file, node=node, force=force, as_json=as_json)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def audit(
+    options: ConnectionOptions,
+    since: Annotated[int, typer.Option("--since", metavar="N", min=1, help="Begin with this row.")] = 1,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write the rows to this file. Default: print them."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    expect: audit_commands.Expect = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print new rows as they come, until a signal ends it.")
+    ] = False,
+    as_json: AsJsonLines = False,
+) -> None:
+    """Print the audit log: who changed what about accounts, rights, members and settings. Its chain is checked.
+
+    `parley audit verify` checks an exported file again, without a cluster.
+    """
+    await audit_commands.audit(
+        options, audit_commands.Wanted(since, export, force, expect, follow=follow, as_json=as_json)
+    )
 
 
 @cluster_app.command("set-time", epilog=EPILOG)

@@ -696,6 +696,118 @@ class LiftDelayResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ListAuditRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    AFTER_NUMBER_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    after_number: builtins.int
+    """page on: rows after this one; 0 for the oldest that is kept"""
+    page_size: builtins.int
+    """0 means 100; at most 1000"""
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        after_number: builtins.int = ...,
+        page_size: builtins.int = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_number", b"after_number", "page_size", b"page_size", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListAuditResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: builtins.int
+    REMOVED_NUMBER_FIELD_NUMBER: builtins.int
+    LAST_NUMBER_FIELD_NUMBER: builtins.int
+    LAST_HASH_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    previous_hash: builtins.bytes
+    """of the row before the first one of `rows`; 32 zero bytes before row 1"""
+    removed_number: builtins.int
+    """the last row that is not kept any more; 0: all are kept"""
+    last_number: builtins.int
+    """the newest row, and its hash"""
+    last_hash: builtins.bytes
+    @builtins.property
+    def rows(self) -> containers.RepeatedCompositeFieldContainer[AuditRow]:
+        """empty: there is none after that number"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        rows: abc.Iterable[AuditRow] | None = ...,
+        previous_hash: builtins.bytes = ...,
+        removed_number: builtins.int = ...,
+        last_number: builtins.int = ...,
+        last_hash: builtins.bytes = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["last_hash", b"last_hash", "last_number", b"last_number", "position", b"position", "previous_hash", b"previous_hash", "removed_number", b"removed_number", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AuditRow(message.Message):
+    """One administrative or security event. docs/PROTOCOL.md has the actions, and the form that is hashed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    AT_MS_FIELD_NUMBER: builtins.int
+    ACTOR_FIELD_NUMBER: builtins.int
+    ACTION_FIELD_NUMBER: builtins.int
+    OBJECT_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    HASH_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """1 for the first, without gaps"""
+    index: builtins.int
+    """the entry of the log that it belongs to"""
+    at_ms: builtins.int
+    """time of the cluster then, Unix time"""
+    actor: builtins.str
+    """an account, a node for its own record, or (cluster), (node), (operator)"""
+    action: builtins.str
+    object: builtins.str
+    """whom or what it is about; may be empty"""
+    detail: builtins.str
+    """for people; may be empty"""
+    hash: builtins.bytes
+    """SHA-256"""
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        index: builtins.int = ...,
+        at_ms: builtins.int = ...,
+        actor: builtins.str = ...,
+        action: builtins.str = ...,
+        object: builtins.str = ...,
+        detail: builtins.str = ...,
+        hash: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "actor", b"actor", "at_ms", b"at_ms", "detail", b"detail", "hash", b"hash", "index", b"index", "number", b"number", "object", b"object"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ChangeSettingRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

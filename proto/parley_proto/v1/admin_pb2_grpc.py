@@ -124,6 +124,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
                 _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/parley.v1.Admin/ListAudit',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
         self.Backup = channel.unary_stream(
                 '/parley.v1.Admin/Backup',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
@@ -265,6 +270,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAudit(self, request, context):
+        """A page of the audit log, the oldest rows first. Each row has the hash of the one before in its own. Needs level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Backup(self, request, context):
         """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
         chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
@@ -366,6 +378,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListSettings,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListAuditResponse.SerializeToString,
             ),
             'Backup': grpc.unary_stream_rpc_method_handler(
                     servicer.Backup,
@@ -859,6 +876,33 @@ class Admin:
             '/parley.v1.Admin/ListSettings',
             parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ListAudit',
+            parley__proto_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,8 @@ class AdminStub:
     """
     ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
     """Every setting of the cluster. Any account that is signed in may ask."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]
+    """A page of the audit log, the oldest rows first. Each row has the hash of the one before in its own. Needs level 3."""
     Backup: _grpc.UnaryStreamMultiCallable[_admin_pb2.BackupRequest, _admin_pb2.BackupChunk]
     """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
     chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
@@ -128,6 +130,8 @@ class AdminAsyncStub(AdminStub):
     """
     ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
     """Every setting of the cluster. Any account that is signed in may ask."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """A page of the audit log, the oldest rows first. Each row has the hash of the one before in its own. Needs level 3."""
     Backup: _aio.UnaryStreamMultiCallable[_admin_pb2.BackupRequest, _admin_pb2.BackupChunk]  # type: ignore[assignment]
     """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
     chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
@@ -286,6 +290,14 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListSettingsResponse, _abc.Awaitable[_admin_pb2.ListSettingsResponse]]:
         """Every setting of the cluster. Any account that is signed in may ask."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _admin_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAuditResponse, _abc.Awaitable[_admin_pb2.ListAuditResponse]]:
+        """A page of the audit log, the oldest rows first. Each row has the hash of the one before in its own. Needs level 3."""
 
     @_abc_1.abstractmethod
     def Backup(

@@ -17,10 +17,11 @@ from parley_proto.v1 import peer_pb2, state_pb2
 from parleyd.addresses import AddressError, parse_address
 from parleyd.api.account_administration import AccountAdministration
 from parleyd.api.auth import Authenticator
-from parleyd.api.cluster_status import all_settings, full_status, public_status
+from parleyd.api.cluster_status import all_settings, audit_page, full_status, public_status
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
+from parleyd.api.requests import check_number, page_bytes, page_size
 from parleyd.machine.authorisation import Action
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import NodeId
@@ -259,6 +260,18 @@ class AdminService(AccountAdministration):
         """Return every setting of the cluster's level, by name."""
         await self._authenticator.session_at(context, request.seen)
         return await self._view.replica.readers.run(all_settings)
+
+    @unary
+    async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:  # noqa: N802
+        """Return a page of the audit log."""
+        limit = page_size("page_size", request.page_size)
+        check_number("after_number", request.after_number)
+        await self._authenticator.session_at(context, request.seen)
+        await self._authenticator.session_that_may(context, Action.READ_AUDIT, changes=False)
+        max_bytes = page_bytes()
+        return await self._view.replica.readers.run(
+            lambda reader: audit_page(reader, request.after_number, limit, max_bytes)
+        )
 
     async def Backup(  # noqa: N802
         self, request: pb.BackupRequest, context: Context

@@ -116,6 +116,7 @@ ACCESS = {
     "/parley.v1.Admin/ChangeSetting": Access.SESSION,
     "/parley.v1.Admin/SetClusterTime": Access.SESSION,
     "/parley.v1.Admin/ListSettings": Access.SESSION,
+    "/parley.v1.Admin/ListAudit": Access.SESSION,
     "/parley.v1.Admin/CreateInvitation": Access.SESSION,
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
@@ -138,6 +139,7 @@ _PAGES = frozenset(
         "/parley.v1.Conversations/ListMembers",
         "/parley.v1.Conversations/GetReceipts",
         "/parley.v1.Conversations/ListChannels",
+        "/parley.v1.Admin/ListAudit",
     }
 )
 

@@ -195,11 +195,12 @@ class Authenticator:
         return None if session is None or session.closed or session.expires_at_ms <= self.now_ms else session
 
     async def session_that_may(
-        self, context: Context, action: Action, *, allow_closed: bool = False, about: str = ""
+        self, context: Context, action: Action, *, allow_closed: bool = False, about: str = "", changes: bool = True
     ) -> SessionRecord:
         """Return the caller's session if its role allows the action; raises ApiError PERMISSION_DENIED.
 
-        What only administrators may do is logged with `about`, the account, node or setting that it concerns.
+        What only administrators may do is logged with `about`, the account, node or setting that it concerns, unless it
+        `changes` nothing.
         """
         session = await self.session(context, allow_closed=allow_closed)
         if not is_allowed(session.role, action):
@@ -209,7 +210,7 @@ class Authenticator:
         if not is_allowed(session.role, action):
             row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
             raise ApiError(row.status, row.text.replace("NAME", session.account_name))
-        if ALLOWED[action] == frozenset({Role.ADMINISTRATOR}):
+        if changes and ALLOWED[action] == frozenset({Role.ADMINISTRATOR}):
             log_admin_action(session.account_name, action, about)
         return session
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.api.cluster_view import ClusterView
 from parleyd.delivery.position import position_of
-from parleyd.machine.features import generations, settings
+from parleyd.machine.features import audit, generations, settings
 from parleyd.machine.features.generations import GenerationRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.reader import StateReader, Summary
@@ -88,6 +88,32 @@ def _generation(row: GenerationRow) -> pb.ClusterGeneration:
         began_at_ms=row.began_at_ms,
         after_index=row.after_index,
     )
+
+
+def audit_page(reader: StateReader, after_number: int, limit: int, max_bytes: int) -> pb.ListAuditResponse:
+    """Return rows of the audit log."""
+    with reader.consistent():
+        page = audit.page(reader, after_number, limit, max_bytes)
+        return pb.ListAuditResponse(
+            rows=[
+                pb.AuditRow(
+                    number=row.number,
+                    index=row.index,
+                    at_ms=row.at_ms,
+                    actor=row.actor,
+                    action=row.action,
+                    object=row.object,
+                    detail=row.detail,
+                    hash=row.hash,
+                )
+                for row in page.rows
+            ],
+            previous_hash=page.previous_hash,
+            removed_number=page.removed_number,
+            last_number=page.last_number,
+            last_hash=page.last_hash,
+            position=position_of(reader),
+        )
 
 
 def all_settings(reader: StateReader) -> pb.ListSettingsResponse:

@@ -38,6 +38,7 @@ class Action(IntEnum):
     HIDE_ITSELF = auto()
     MUTE_CONVERSATION = auto()
     BACK_UP = auto()
+    READ_AUDIT = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
@@ -67,6 +68,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.HIDE_ITSELF: _EVERYBODY,
     Action.MUTE_CONVERSATION: _EVERYBODY,
     Action.BACK_UP: _ADMINISTRATORS,
+    Action.READ_AUDIT: _ADMINISTRATORS,
     Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 

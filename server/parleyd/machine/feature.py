@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction, NotAudited
 from parleyd.machine.authorisation import Action
 
 if TYPE_CHECKING:
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command without a session: it contains its own proof, or a node proposes it."""
+    """A command without a session: it contains its own proof, or a node proposes it.
+
+    `audits` are the rows that it may leave in the audit log, or why it leaves none.
+    """
 
     apply: Callable[[State, Any], pb.CommandResult]
     level: int = 1
+    _: KW_ONLY
+    audits: tuple[AuditAction, ...] | NotAudited
     grows: bool = False  # refused while the disks of a majority are nearly full
 
 
@@ -30,6 +36,8 @@ class SignedInCommand:
     apply: Callable[[State, Actor, Any], pb.CommandResult]
     action: Action
     level: int = 1
+    _: KW_ONLY
+    audits: tuple[AuditAction, ...] | NotAudited
     grows: bool = False
 
 

@@ -24,9 +24,10 @@ from typing import Final
 
 import apsw
 
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.entries import next_hash
 from parleyd.machine.errors import MachineStorageError
-from parleyd.machine.features import generations, members
+from parleyd.machine.features import audit, generations, members
 from parleyd.machine.features.generations import GENERATIONS_LEVEL, GenerationKind, GenerationRow
 from parleyd.machine.files import fsync_path, open_writer, storage_faults
 from parleyd.machine.limits import GROUP_SHIFT, MAX_ID
@@ -37,6 +38,10 @@ GAP: Final = 1 << 32
 ID_GAP: Final = 1 << 20
 _LARGEST_COUNTER: Final = (1 << GROUP_SHIFT) - 1
 _WIDE = ("applied_index", "last_message_id")
+_AUDITED = {
+    GenerationKind.RESTORED: AuditAction.CLUSTER_RESTORED,
+    GenerationKind.RECOVERED: AuditAction.CLUSTER_RECOVERED,
+}
 _NARROW = ("last_account_id", "last_session_id", "last_device_id", "last_conversation_id")
 
 
@@ -84,6 +89,15 @@ def _begin(state: State, new: NewGeneration) -> Begun:
     meta.generation = max(meta.generation + 1, new.began_at_ms // 1000)
     meta.applied_term = new.term
     meta.membership = new.membership
+    audit.record(
+        state,
+        audit.OPERATOR,
+        _AUDITED[new.kind],
+        f"generation {meta.generation}",
+        f"after entry {after_index}",
+        index=meta.applied_index,
+        at_ms=new.began_at_ms,
+    )
     # The others go first: one of them may have had the name of this node, which its admission frees again.
     members.change(state, MembershipChange(new.membership, (new.own.node_id,)))
     # An entry that no majority had may have removed this node.

@@ -17,6 +17,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
 from parleyd.machine.features import channel_members, messages, sends
@@ -354,7 +355,9 @@ def a_retry_is_a_new_message() -> Iterator[None]:
             device.last_send_number = min(device.last_send_number, command.sends[0].number - 1)
         return sends.send_messages(state, actor, command)
 
-    with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
+    with patch.dict(
+        COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES, audits=NotAudited.CONTENT)
+    ):
         yield
 
 
@@ -368,7 +371,9 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
             device.last_send_number = max(device.last_send_number, command.sends[0].number - 1)
         return sends.send_messages(state, actor, command)
 
-    with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
+    with patch.dict(
+        COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES, audits=NotAudited.CONTENT)
+    ):
         yield
 
 
@@ -447,7 +452,7 @@ def a_read_mark_is_told_and_not_stored() -> Iterator[None]:
     def mark_read(state: State, actor: Actor, command: pb.MarkRead) -> pb.CommandResult:
         return pb.CommandResult(code=pb.RESULT_CODE_OK)
 
-    with patch.dict(COMMANDS, mark_read=SignedInCommand(mark_read, Action.MARK_MESSAGES)):
+    with patch.dict(COMMANDS, mark_read=SignedInCommand(mark_read, Action.MARK_MESSAGES, audits=NotAudited.CONTENT)):
         yield
 
 
@@ -458,7 +463,9 @@ def a_mute_is_told_and_not_stored() -> Iterator[None]:
     def set_muted(state: State, actor: Actor, command: pb.SetMuted) -> pb.CommandResult:
         return pb.CommandResult(code=pb.RESULT_CODE_OK)
 
-    with patch.dict(COMMANDS, set_muted=SignedInCommand(set_muted, Action.MUTE_CONVERSATION)):
+    with patch.dict(
+        COMMANDS, set_muted=SignedInCommand(set_muted, Action.MUTE_CONVERSATION, audits=NotAudited.OWN_VIEW)
+    ):
         yield
 
 

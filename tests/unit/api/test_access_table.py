@@ -129,6 +129,7 @@ TABLE: dict[str, Row] = {
     "Admin.ChangeSetting": Row(ADMINISTRATOR, admin_pb2.ChangeSettingRequest(name="registration", value=1)),
     "Admin.SetClusterTime": Row(ADMINISTRATOR, admin_pb2.SetClusterTimeRequest()),
     "Admin.Backup": Row(ADMINISTRATOR, admin_pb2.BackupRequest()),
+    "Admin.ListAudit": Row(ADMINISTRATOR, admin_pb2.ListAuditRequest()),
     "Admin.ListSettings": Row(SIGNED_IN, admin_pb2.ListSettingsRequest()),
 }
 

@@ -16,6 +16,7 @@ import pytest
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine import entries, files, levels
 from parleyd.machine import machine as machine_module
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.errors import MachineReleaseError, MachineStorageError
 from parleyd.machine.feature import SignedInCommand
@@ -75,7 +76,11 @@ def newer_release() -> Iterator[None]:
         for module in (levels, files, machine_module, entries, levels_feature):
             patch.setattr(module, "MAX_LEVEL", 2)
         patch.setitem(accounts.FEATURE.tables, 2, COLUMN)
-        patch.setitem(COMMANDS, "set_role", SignedInCommand(administration.set_role, Action.SET_ROLE, level=2))
+        patch.setitem(
+            COMMANDS,
+            "set_role",
+            SignedInCommand(administration.set_role, Action.SET_ROLE, level=2, audits=NotAudited.ROUTINE),
+        )
         yield
 
 

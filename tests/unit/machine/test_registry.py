@@ -17,7 +17,7 @@ from parleyd.machine.registry import COMMANDS, FEATURES, tables_of_level
 from tests.unit.machine.harness import Node
 
 # What is asked for outside the commands of a session: by its own proof, or of the cluster's members.
-ASKED_FOR_ELSEWHERE = {Action.DELETE_OWN_ACCOUNT, Action.BACK_UP}
+ASKED_FOR_ELSEWHERE = {Action.DELETE_OWN_ACCOUNT, Action.BACK_UP, Action.READ_AUDIT}
 ADMINISTRATORS_ONLY = {
     Action.SET_ROLE,
     Action.CHANGE_SETTINGS,
@@ -30,6 +30,7 @@ ADMINISTRATORS_ONLY = {
     Action.SET_TIME,
     Action.IMPORT_ACCOUNTS,
     Action.BACK_UP,
+    Action.READ_AUDIT,
 }
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features import accounts, display_names
+from parleyd.machine.features import accounts, audit, display_names
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_IMPORTED_ACCOUNTS
 
 if TYPE_CHECKING:
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
 IMPORT_LEVEL: Final = 3
 
 
-def import_accounts(state: State, _: Actor, command: pb.ImportAccounts) -> pb.CommandResult:
+def import_accounts(state: State, actor: Actor, command: pb.ImportAccounts) -> pb.CommandResult:
     """Make each account that may be made. One that is refused holds up no other."""
     if not 0 < len(command.accounts) <= MAX_IMPORTED_ACCOUNTS:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
     codes = [_make(state, account) for account in command.accounts]
+    made = [account for account, code in zip(command.accounts, codes, strict=True) if code == pb.RESULT_CODE_OK]
+    if made:
+        detail = f"{len(made)} accounts, {sum(bool(account.password_hash) for account in made)} with a password"
+        names = " ".join(account.name for account in made)
+        audit.record(state, actor.account.name, AuditAction.ACCOUNTS_IMPORTED, names, detail)
     return pb.CommandResult(code=pb.RESULT_CODE_OK, import_accounts=pb.ImportAccountsResult(codes=codes))
 
 
@@ -48,6 +54,8 @@ def _make(state: State, account: pb.NewAccount) -> pb.ResultCode.ValueType:
 FEATURE = Feature(
     "account_import",
     commands={
-        "import_accounts": SignedInCommand(import_accounts, Action.IMPORT_ACCOUNTS, IMPORT_LEVEL, grows=True),
+        "import_accounts": SignedInCommand(
+            import_accounts, Action.IMPORT_ACCOUNTS, IMPORT_LEVEL, grows=True, audits=(AuditAction.ACCOUNTS_IMPORTED,)
+        ),
     },
 )

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action, Role, is_allowed
 from parleyd.machine.feature import Command, Feature, result
 from parleyd.machine.features import (
     administration,
+    audit,
     channel_members,
     codes,
     devices,
@@ -180,7 +182,11 @@ def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
         role = allowed
     elif state.meta.last_account_id == 0:
         role = Role.ADMINISTRATOR  # below level 3, whoever came first looks after the cluster
-    return _registered(add(state, command.name, command.password_hash, role, command.request_id))
+    account_id = add(state, command.name, command.password_hash, role, command.request_id)
+    code = {Role.USER: "with an invitation", Role.ADMINISTRATOR: "with the code of an administrator"}[role]
+    detail = code if command.invitation_digest else ""
+    audit.record(state, command.name, AuditAction.ACCOUNT_REGISTERED, command.name, detail)
+    return _registered(account_id)
 
 
 def add(state: State, name: str, password_hash: bytes, role: Role, request_id: bytes = b"") -> int:
@@ -279,6 +285,7 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         hidden_accounts.forget(state, account.id)
         mutes.forget(state, account.id)
         channel_members.leave_all(state, account.id)
+    audit.record(state, account.name, AuditAction.ACCOUNT_DELETED, account.name)
     state.accounts.forget(account)
     state.effects += (AccountDeleted(account.id), AccountChanged(account.id))
     return result(pb.RESULT_CODE_OK)
@@ -298,8 +305,8 @@ FEATURE = Feature(
     "accounts",
     tables={1: TABLES, DISPLAY_NAME_LEVEL: DISPLAY_NAMES, NAME_RULES_LEVEL: NAME_RULES},
     commands={
-        "register_account": Command(register, grows=True),
-        "delete_account": Command(delete),
+        "register_account": Command(register, grows=True, audits=(AuditAction.ACCOUNT_REGISTERED,)),
+        "delete_account": Command(delete, audits=(AuditAction.ACCOUNT_DELETED,)),
     },
 )
 

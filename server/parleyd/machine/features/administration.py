@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features import sessions, suspensions
+from parleyd.machine.features import audit, sessions, suspensions
 from parleyd.machine.features.suspensions import SUSPENSIONS_LEVEL
 from parleyd.machine.limits import MAX_REASON_CHARS
 from parleyd.machine.texts import is_short_text
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from parleyd.machine.state import State
 
 
-def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
+def set_role(state: State, actor: Actor, command: pb.SetRole) -> pb.CommandResult:
     """Make an account an administrator, or revoke that; the last one is never revoked."""
     account = state.accounts.named(command.account)
     if account is None:
@@ -29,7 +30,10 @@ def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
     if not command.administrator and is_last_administrator(state, account):
         return result(pb.RESULT_CODE_LAST_ADMINISTRATOR)
     role = Role.ADMINISTRATOR if command.administrator else Role.USER
-    state.accounts.set_role(account, role)
+    if account.role != role:
+        state.accounts.set_role(account, role)
+        action = AuditAction.ROLE_GRANTED if command.administrator else AuditAction.ROLE_REVOKED
+        audit.record(state, actor.account.name, action, account.name)
     return result(pb.RESULT_CODE_OK)
 
 
@@ -48,15 +52,18 @@ def suspend(state: State, actor: Actor, command: pb.SuspendAccount) -> pb.Comman
     if not suspensions.is_suspended(state, account.id):
         suspensions.add(state, account.id, actor.account.id, command.reason)
         sessions.end_others(state, account.id, 0)
+        audit.record(state, actor.account.name, AuditAction.ACCOUNT_SUSPENDED, account.name, command.reason)
     return result(pb.RESULT_CODE_OK)
 
 
-def release(state: State, _: Actor, command: pb.ReleaseAccount) -> pb.CommandResult:
+def release(state: State, actor: Actor, command: pb.ReleaseAccount) -> pb.CommandResult:
     """End a suspension. The account logs in again; its sessions stay ended."""
     account = state.accounts.named(command.account)
     if account is None:
         return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
-    suspensions.remove(state, account.id)
+    if suspensions.is_suspended(state, account.id):
+        suspensions.remove(state, account.id)
+        audit.record(state, actor.account.name, AuditAction.ACCOUNT_RELEASED, account.name)
     return result(pb.RESULT_CODE_OK)
 
 
@@ -73,8 +80,14 @@ def is_last_administrator(state: State, account: AccountRow) -> bool:
 FEATURE = Feature(
     "administration",
     commands={
-        "set_role": SignedInCommand(set_role, Action.SET_ROLE),
-        "suspend_account": SignedInCommand(suspend, Action.SUSPEND_ACCOUNT, SUSPENSIONS_LEVEL),
-        "release_account": SignedInCommand(release, Action.RELEASE_ACCOUNT, SUSPENSIONS_LEVEL),
+        "set_role": SignedInCommand(
+            set_role, Action.SET_ROLE, audits=(AuditAction.ROLE_GRANTED, AuditAction.ROLE_REVOKED)
+        ),
+        "suspend_account": SignedInCommand(
+            suspend, Action.SUSPEND_ACCOUNT, SUSPENSIONS_LEVEL, audits=(AuditAction.ACCOUNT_SUSPENDED,)
+        ),
+        "release_account": SignedInCommand(
+            release, Action.RELEASE_ACCOUNT, SUSPENSIONS_LEVEL, audits=(AuditAction.ACCOUNT_RELEASED,)
+        ),
     },
 )

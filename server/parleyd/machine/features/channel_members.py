@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more, refuse_members
@@ -262,10 +263,18 @@ FEATURE = Feature(
     "channel_members",
     tables={CHANNELS_LEVEL: TABLES},
     commands={
-        "join_channel": SignedInCommand(join_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL, grows=True),
-        "leave_channel": SignedInCommand(leave_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL),
-        "add_members": SignedInCommand(add_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, grows=True),
-        "remove_members": SignedInCommand(remove_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL),
-        "set_member_role": SignedInCommand(set_member_role, Action.CHANGE_CHANNEL, CHANNELS_LEVEL),
+        "join_channel": SignedInCommand(
+            join_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL, grows=True, audits=NotAudited.CHANNEL
+        ),
+        "leave_channel": SignedInCommand(leave_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL, audits=NotAudited.CHANNEL),
+        "add_members": SignedInCommand(
+            add_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, grows=True, audits=NotAudited.CHANNEL
+        ),
+        "remove_members": SignedInCommand(
+            remove_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, audits=NotAudited.CHANNEL
+        ),
+        "set_member_role": SignedInCommand(
+            set_member_role, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, audits=NotAudited.CHANNEL
+        ),
     },
 )

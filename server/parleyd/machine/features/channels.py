@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.conversations import (
@@ -324,8 +325,10 @@ FEATURE = Feature(
     "channels",
     tables={CHANNELS_LEVEL: TABLES},
     commands={
-        "create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL, grows=True),
-        "change_channel": SignedInCommand(change_channel, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, grows=True),
+        "create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL, grows=True, audits=NotAudited.CHANNEL),
+        "change_channel": SignedInCommand(
+            change_channel, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, grows=True, audits=NotAudited.CHANNEL
+        ),
     },
 )
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.features import audit
 from parleyd.machine.limits import CODE_DIGEST_BYTES, MAX_CODES, MAX_ID
 
 if TYPE_CHECKING:
@@ -29,14 +31,16 @@ CREATE TABLE codes(
 """
 
 
-def invite(state: State, _: Actor, command: pb.Invite) -> pb.CommandResult:
+def invite(state: State, actor: Actor, command: pb.Invite) -> pb.CommandResult:
     """Keep an invitation. The same one again changes nothing."""
-    return _offer(state, command.digest, Role.USER, command.expires_at_ms)
+    made_by = (actor.account.name, AuditAction.INVITATION_MADE)
+    return _offer(state, command.digest, Role.USER, command.expires_at_ms, made_by)
 
 
 def offer_administrator(state: State, command: pb.OfferAdministrator) -> pb.CommandResult:
     """Keep a code that makes an administrator. The same one again changes nothing."""
-    return _offer(state, command.digest, Role.ADMINISTRATOR, command.expires_at_ms)
+    made_by = (audit.NODE, AuditAction.ROLE_OFFERED)
+    return _offer(state, command.digest, Role.ADMINISTRATOR, command.expires_at_ms, made_by)
 
 
 def claim_administrator(state: State, actor: Actor, command: pb.ClaimAdministrator) -> pb.CommandResult:
@@ -46,6 +50,7 @@ def claim_administrator(state: State, actor: Actor, command: pb.ClaimAdministrat
     if use(state, command.digest, (Role.ADMINISTRATOR,)) is None:
         return result(pb.RESULT_CODE_INVALID_CODE)
     state.accounts.set_role(actor.account, Role.ADMINISTRATOR)
+    audit.record(state, actor.account.name, AuditAction.ROLE_CLAIMED, actor.account.name)
     return result(pb.RESULT_CODE_OK)
 
 
@@ -60,7 +65,9 @@ def use(state: State, digest: bytes, roles: tuple[Role, ...]) -> Role | None:
     return Role(row)
 
 
-def _offer(state: State, digest: bytes, role: Role, expires_at_ms: int) -> pb.CommandResult:
+def _offer(
+    state: State, digest: bytes, role: Role, expires_at_ms: int, made_by: tuple[str, AuditAction]
+) -> pb.CommandResult:
     if len(digest) != CODE_DIGEST_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
     if not state.meta.now_ms < expires_at_ms <= MAX_ID:
@@ -74,6 +81,8 @@ def _offer(state: State, digest: bytes, role: Role, expires_at_ms: int) -> pb.Co
         "INSERT INTO codes(digest, role, expires_at_ms) VALUES(?, ?, ?) ON CONFLICT(digest) DO NOTHING",
         (digest, int(role), expires_at_ms),
     )
+    if state.connection.changes():
+        audit.record(state, *made_by, "", f"ends at {expires_at_ms} ms")
     return result(pb.RESULT_CODE_OK)
 
 
@@ -81,9 +90,11 @@ FEATURE = Feature(
     "codes",
     tables={CODES_LEVEL: TABLES},
     commands={
-        "invite": SignedInCommand(invite, Action.INVITE, CODES_LEVEL),
-        "offer_administrator": Command(offer_administrator, CODES_LEVEL),
-        "claim_administrator": SignedInCommand(claim_administrator, Action.CLAIM_ADMINISTRATOR, CODES_LEVEL),
+        "invite": SignedInCommand(invite, Action.INVITE, CODES_LEVEL, audits=(AuditAction.INVITATION_MADE,)),
+        "offer_administrator": Command(offer_administrator, CODES_LEVEL, audits=(AuditAction.ROLE_OFFERED,)),
+        "claim_administrator": SignedInCommand(
+            claim_administrator, Action.CLAIM_ADMINISTRATOR, CODES_LEVEL, audits=(AuditAction.ROLE_CLAIMED,)
+        ),
     },
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DISPLAY_NAME_LEVEL, AccountChanged
@@ -40,6 +41,8 @@ def show_as(state: State, account_id: int, display_name: str) -> bool:
 FEATURE = Feature(
     "display_names",
     commands={
-        "set_display_name": SignedInCommand(set_display_name, Action.SET_OWN_DISPLAY_NAME, DISPLAY_NAME_LEVEL),
+        "set_display_name": SignedInCommand(
+            set_display_name, Action.SET_OWN_DISPLAY_NAME, DISPLAY_NAME_LEVEL, audits=NotAudited.OWN_VIEW
+        ),
     },
 )

@@ -8,11 +8,13 @@ its log-in does not end this count.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.features import audit
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -36,21 +38,37 @@ def count_failures(state: State, command: pb.CountFailures) -> pb.CommandResult:
     account = state.accounts.find(command.account_id)
     if account is None or not account.active:
         return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    before = _kept(state, account.id)
     state.connection.execute(
         "INSERT INTO failed_log_ins(account_id, failures, lifted) VALUES(?1, ?2, ?3) ON CONFLICT(account_id) "
         "DO UPDATE SET failures = max(failures, ?2) WHERE lifted = ?3",
         (account.id, command.failures, command.lifted),
     )
+    if _kept(state, account.id) > before:
+        audit.record(
+            state,
+            audit.CLUSTER,
+            AuditAction.LOG_INS_FAILED,
+            account.name,
+            f"{command.failures} wrong passwords in a row",
+        )
     return result(pb.RESULT_CODE_OK)
 
 
-def lift_delay(state: State, _: Actor, command: pb.LiftDelay) -> pb.CommandResult:
+def lift_delay(state: State, actor: Actor, command: pb.LiftDelay) -> pb.CommandResult:
     """Forget the failed log-ins of an account."""
     account = state.accounts.named(command.account)
     if account is None:
         return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    if _kept(state, account.id):
+        audit.record(state, actor.account.name, AuditAction.DELAY_LIFTED, account.name)
     lift(state, account.id)
     return result(pb.RESULT_CODE_OK)
+
+
+def _kept(state: State, account_id: int) -> int:
+    query = "SELECT failures FROM failed_log_ins WHERE account_id = ?"
+    return cast("int", state.connection.execute(query, (account_id,)).get or 0)
 
 
 # ---- for other features
@@ -80,8 +98,10 @@ FEATURE = Feature(
     "failed_log_ins",
     tables={FAILED_LOG_INS_LEVEL: TABLES},
     commands={
-        "count_failures": Command(count_failures, FAILED_LOG_INS_LEVEL),
-        "lift_delay": SignedInCommand(lift_delay, Action.LIFT_DELAY, FAILED_LOG_INS_LEVEL),
+        "count_failures": Command(count_failures, FAILED_LOG_INS_LEVEL, audits=(AuditAction.LOG_INS_FAILED,)),
+        "lift_delay": SignedInCommand(
+            lift_delay, Action.LIFT_DELAY, FAILED_LOG_INS_LEVEL, audits=(AuditAction.DELAY_LIFTED,)
+        ),
     },
 )
 

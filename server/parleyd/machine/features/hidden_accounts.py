@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.limits import MAX_ID
@@ -37,7 +38,7 @@ def forget(state: State, account_id: int) -> None:
 FEATURE = Feature(
     "hidden_accounts",
     tables={HIDDEN_LEVEL: TABLES},
-    commands={"set_hidden": SignedInCommand(set_hidden, Action.HIDE_ITSELF, HIDDEN_LEVEL)},
+    commands={"set_hidden": SignedInCommand(set_hidden, Action.HIDE_ITSELF, HIDDEN_LEVEL, audits=NotAudited.OWN_VIEW)},
 )
 
 

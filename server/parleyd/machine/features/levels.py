@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.errors import MachineReleaseError
 from parleyd.machine.feature import Command, Feature, result
-from parleyd.machine.features import members
+from parleyd.machine.features import audit, members
 from parleyd.machine.files import release_text
 from parleyd.machine.levels import MAX_LEVEL
 
@@ -57,8 +58,12 @@ def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
     state.connection.execute(
         "INSERT INTO raised_levels(level, release) VALUES(?, ?)", (command.level, command.release[:MAX_RELEASE_CHARS])
     )
+    release = command.release[:MAX_RELEASE_CHARS]
+    audit.record(state, audit.CLUSTER, AuditAction.LEVEL_RAISED, str(command.level), release)
     state.effects.append(LevelRaised(command.level))
     return result(pb.RESULT_CODE_OK)
 
 
-FEATURE = Feature("levels", tables={1: TABLES}, commands={"raise_level": Command(raise_level)})
+FEATURE = Feature(
+    "levels", tables={1: TABLES}, commands={"raise_level": Command(raise_level, audits=(AuditAction.LEVEL_RAISED,))}
+)

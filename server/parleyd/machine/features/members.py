@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.features import audit
 from parleyd.machine.levels import NODE_KEYS_LEVEL
 from parleyd.machine.limits import (
     KEY_DIGEST_BYTES,
@@ -117,8 +119,9 @@ def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "
 def change(state: State, change: MembershipChange) -> None:
     """Change the members to those of the new membership. Applied again, it changes nothing."""
     added = [row for row in change.added if row.node_id in change.node_ids]
+    before = read(state.connection).rows
     insert(state.connection, added)
-    gone = [row for row in read(state.connection).rows if row.node_id not in change.node_ids]
+    gone = [row for row in before if row.node_id not in change.node_ids]
     insert(state.connection, gone, table="removed_members")
     state.connection.executemany("DELETE FROM cluster_members WHERE node_id = ?", [(row.node_id,) for row in gone])
     if state.meta.level >= NODE_KEYS_LEVEL:
@@ -126,6 +129,11 @@ def change(state: State, change: MembershipChange) -> None:
             _admit(state, row)
         for row in gone:
             _bar(state, row)
+    new = [row for row in added if row.node_id not in {one.node_id for one in before}]
+    for action, rows in ((AuditAction.MEMBER_REMOVED, gone), (AuditAction.MEMBER_ADDED, new)):
+        for row in rows:
+            index = state.meta.applied_index  # of the entry of the membership
+            audit.record(state, audit.CLUSTER, action, row.name, f"node id {row.node_id}", index=index)
     state.effects.append(MembersChanged(read(state.connection)))
 
 
@@ -202,6 +210,7 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
         return result(pb.RESULT_CODE_NOT_ALLOWED)
     if not 0 < command.min_level <= state.meta.level <= command.max_level:
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
+    before = {row.node_id: row for row in read(state.connection).rows}
     state.connection.execute(
         "UPDATE cluster_members SET peer_address = ?, client_address = ?, min_level = ?, max_level = ? "
         "WHERE node_id = ? AND name = ?",
@@ -211,11 +220,28 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
         return result(pb.RESULT_CODE_NO_SUCH_MEMBER)
     if state.level >= NODE_KEYS_LEVEL:
         _replace_key(state, command.node_id, command.key_digest)
+    after = {row.node_id: row for row in read(state.connection).rows}
+    changes = _differences(before[command.node_id], after[command.node_id])
+    if changes:
+        audit.record(state, command.name, AuditAction.MEMBER_CHANGED, command.name, changes)
     state.effects.append(MembersChanged(read(state.connection)))
     return result(pb.RESULT_CODE_OK)
 
 
-def invite(state: State, _: Actor, command: pb.InviteNode) -> pb.CommandResult:
+def _differences(before: MemberRow, after: MemberRow) -> str:
+    """Return what a member published anew, for people. A key is not shown."""
+    pairs = {
+        "peer address": (before.peer_address, after.peer_address),
+        "client address": (before.client_address, after.client_address),
+        "levels": (f"{before.min_level}-{before.max_level}", f"{after.min_level}-{after.max_level}"),
+    }
+    found = [f"{what} {old or 'none'} -> {new or 'none'}" for what, (old, new) in pairs.items() if old != new]
+    if before.key_digest != after.key_digest:
+        found.append("another key" if before.key_digest else "its first key")
+    return ", ".join(found)
+
+
+def invite(state: State, actor: Actor, command: pb.InviteNode) -> pb.CommandResult:
     """Keep a token that lets one new node join."""
     if len(command.token_digest) != TOKEN_DIGEST_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
@@ -230,6 +256,9 @@ def invite(state: State, _: Actor, command: pb.InviteNode) -> pb.CommandResult:
         "INSERT OR IGNORE INTO join_tokens(token_digest, expires_at_ms, used_by) VALUES(?, ?, 0)",
         (command.token_digest, now_ms + command.valid_ms),
     )
+    if state.connection.changes():
+        detail = f"token ends at {now_ms + command.valid_ms} ms"
+        audit.record(state, actor.account.name, AuditAction.MEMBER_INVITED, "", detail)
     return result(pb.RESULT_CODE_OK)
 
 
@@ -237,11 +266,15 @@ def use_token(state: State, command: pb.UseJoinToken) -> pb.CommandResult:
     """Give a token to the first node that uses it; the same node may repeat it."""
     if not 0 < command.node_id <= MAX_ID:
         return result(pb.RESULT_CODE_INVALID_NUMBER)
+    query = "SELECT used_by FROM join_tokens WHERE token_digest = ?"
+    is_first = state.connection.execute(query, (command.token_digest,)).get == 0
     state.connection.execute(
         "UPDATE join_tokens SET used_by = ? WHERE token_digest = ? AND used_by IN (0, ?) AND expires_at_ms > ?",
         (command.node_id, command.token_digest, command.node_id, state.meta.now_ms),
     )
     is_given = bool(state.connection.changes())
+    if is_given and is_first:
+        audit.record(state, audit.CLUSTER, AuditAction.MEMBER_TOKEN_USED, "", f"node id {command.node_id}")
     return result(pb.RESULT_CODE_OK if is_given else pb.RESULT_CODE_INVALID_JOIN_TOKEN)
 
 
@@ -249,9 +282,11 @@ FEATURE = Feature(
     "members",
     tables={1: TABLES, NODE_KEYS_LEVEL: KEY_TABLES},
     commands={
-        "publish_member": Command(publish),
-        "invite_node": SignedInCommand(invite, Action.CHANGE_CLUSTER, NODE_KEYS_LEVEL),
-        "use_join_token": Command(use_token, NODE_KEYS_LEVEL),
+        "publish_member": Command(publish, audits=(AuditAction.MEMBER_CHANGED,)),
+        "invite_node": SignedInCommand(
+            invite, Action.CHANGE_CLUSTER, NODE_KEYS_LEVEL, audits=(AuditAction.MEMBER_INVITED,)
+        ),
+        "use_join_token": Command(use_token, NODE_KEYS_LEVEL, audits=(AuditAction.MEMBER_TOKEN_USED,)),
     },
 )
 

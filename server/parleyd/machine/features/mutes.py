@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.memberships import EVERYONE_ID
@@ -73,7 +74,9 @@ def _was_member(state: State, account_id: int, conversation_id: int) -> bool:
 FEATURE = Feature(
     "mutes",
     tables={MUTES_LEVEL: TABLES},
-    commands={"set_muted": SignedInCommand(set_muted, Action.MUTE_CONVERSATION, MUTES_LEVEL)},
+    commands={
+        "set_muted": SignedInCommand(set_muted, Action.MUTE_CONVERSATION, MUTES_LEVEL, audits=NotAudited.OWN_VIEW)
+    },
 )
 
 

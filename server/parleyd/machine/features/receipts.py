@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
@@ -225,8 +226,8 @@ def mark_read(state: State, actor: Actor, command: pb.MarkRead) -> pb.CommandRes
 FEATURE = Feature(
     "receipts",
     commands={
-        "mark_delivered": SignedInCommand(mark_delivered, Action.MARK_MESSAGES),
-        "mark_read": SignedInCommand(mark_read, Action.MARK_MESSAGES),
+        "mark_delivered": SignedInCommand(mark_delivered, Action.MARK_MESSAGES, audits=NotAudited.CONTENT),
+        "mark_read": SignedInCommand(mark_read, Action.MARK_MESSAGES, audits=NotAudited.CONTENT),
     },
 )
 

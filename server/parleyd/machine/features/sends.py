@@ -13,6 +13,7 @@ from zlib import crc32
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DELETED
@@ -239,4 +240,9 @@ def _named(send: model_pb2.Send) -> tuple[str | None, str | int]:
     return kind, "" if kind is None else getattr(send, kind)
 
 
-FEATURE = Feature("sends", commands={"send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES, grows=True)})
+FEATURE = Feature(
+    "sends",
+    commands={
+        "send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES, grows=True, audits=NotAudited.CONTENT)
+    },
+)

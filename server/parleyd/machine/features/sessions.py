@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction, NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
-from parleyd.machine.features import devices, failed_log_ins, suspensions
+from parleyd.machine.features import audit, devices, failed_log_ins, suspensions
 from parleyd.machine.limits import (
     DEVICE_ID_BYTES,
     EXPIRED_SESSIONS_PER_STEP,
@@ -170,14 +171,20 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
 def revoke_devices(state: State, actor: Actor, command: pb.RevokeDevices) -> pb.CommandResult:
     """Sign out one device of the caller, or all others. A device keeps its numbers for its next log-in."""
     if not command.device_id:
-        end_others(state, actor.account.id, actor.device_id)
+        _tell(state, actor, end_others(state, actor.account.id, actor.device_id))
         return result(pb.RESULT_CODE_OK)
     query = "SELECT id FROM devices WHERE external = ? AND account_id = ?"
     device_id = state.connection.execute(query, (command.device_id, actor.account.id)).get
     if device_id is None:
         return result(pb.RESULT_CODE_NO_SUCH_DEVICE)
-    _close(state, actor.account.id, state.ids(_OPEN_OF_DEVICE, (device_id,)))
+    _tell(state, actor, _close(state, actor.account.id, state.ids(_OPEN_OF_DEVICE, (device_id,))))
     return result(pb.RESULT_CODE_OK)
+
+
+def _tell(state: State, actor: Actor, ended: int) -> None:
+    if ended:
+        name = actor.account.name
+        audit.record(state, name, AuditAction.SESSIONS_REVOKED, name, f"{ended} of the own sessions")
 
 
 def _expiry(state: State, command: pb.OpenSession) -> int:
@@ -187,7 +194,7 @@ def _expiry(state: State, command: pb.OpenSession) -> int:
     return command.expires_at_ms
 
 
-def set_time(state: State, _: Actor, command: pb.SetTime) -> pb.CommandResult:
+def set_time(state: State, actor: Actor, command: pb.SetTime) -> pb.CommandResult:
     """Set the replicated time to that of the entry, also backwards, if an administrator's clock agrees.
 
     A wrong clock may have moved the time by years. Then sessions last as long from now on as they did when they were
@@ -205,6 +212,8 @@ def set_time(state: State, _: Actor, command: pb.SetTime) -> pb.CommandResult:
         )
         state.sessions.forget_all()
         state.meta.now_ms = now_ms
+        detail = f"back by {before_ms - now_ms} ms"
+        audit.record(state, actor.account.name, AuditAction.TIME_SET, "", detail)
     return pb.CommandResult(
         code=pb.RESULT_CODE_OK, set_time=pb.SetTimeResult(before_ms=before_ms, after_ms=state.meta.now_ms)
     )
@@ -263,12 +272,14 @@ def _find_or_add_device(state: State, account_id: int, command: pb.OpenSession) 
     return add()
 
 
-def _close(state: State, account_id: int, session_ids: list[int]) -> None:
+def _close(state: State, account_id: int, session_ids: list[int]) -> int:
+    """Close these sessions; return how many they are."""
     keys = [(session_id,) for session_id in session_ids]
     state.connection.executemany("UPDATE sessions SET closed = 1 WHERE id = ?", keys)
     state.sessions.forget(session_ids)
     if session_ids:
         state.effects.append(SessionsClosed(account_id, tuple(session_ids)))
+    return len(session_ids)
 
 
 def _purge_expired(state: State) -> None:
@@ -289,10 +300,10 @@ def by_digest(state: State, token_digest: bytes) -> SessionRow | None:
     return None if row is None else _row(*row)
 
 
-def end_others(state: State, account_id: int, device_id: int) -> None:
-    """End the sessions of all devices of an account but one; 0 is no device."""
+def end_others(state: State, account_id: int, device_id: int) -> int:
+    """End the sessions of all devices of an account but one; 0 is no device. Return how many they were."""
     query = "SELECT id FROM sessions WHERE account_id = ? AND device_id <> ? AND closed = 0 ORDER BY id"
-    _close(state, account_id, state.ids(query, (account_id, device_id)))
+    return _close(state, account_id, state.ids(query, (account_id, device_id)))
 
 
 def remove_of_account(state: State, account_id: int, *, keep_session_id: int) -> None:
@@ -308,10 +319,12 @@ FEATURE = Feature(
     "sessions",
     tables={1: TABLES},
     commands={
-        "open_session": Command(open_session),
-        "close_session": Command(close_session),
-        "revoke_devices": SignedInCommand(revoke_devices, Action.MANAGE_OWN_DEVICES, DEVICES_LEVEL),
-        "set_time": SignedInCommand(set_time, Action.SET_TIME, TTL_LEVEL),
+        "open_session": Command(open_session, audits=NotAudited.ROUTINE),
+        "close_session": Command(close_session, audits=NotAudited.ROUTINE),
+        "revoke_devices": SignedInCommand(
+            revoke_devices, Action.MANAGE_OWN_DEVICES, DEVICES_LEVEL, audits=(AuditAction.SESSIONS_REVOKED,)
+        ),
+        "set_time": SignedInCommand(set_time, Action.SET_TIME, TTL_LEVEL, audits=(AuditAction.TIME_SET,)),
     },
 )
 

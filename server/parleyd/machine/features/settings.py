@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.audit_actions import AuditAction
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features import audit
 from parleyd.machine.limits import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -106,6 +108,22 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             level=3,
         ),
         ClusterSetting(
+            "max_audit_rows",
+            100_000,
+            100,
+            10_000_000,
+            "The rows of the audit log. The oldest are removed first. Default: 100000.",
+            level=3,
+        ),
+        ClusterSetting(
+            "max_audit_bytes",
+            64 << 20,
+            1 << 20,
+            1 << 36,
+            "The bytes of the audit log. The oldest rows are removed first. Default: 67108864.",
+            level=3,
+        ),
+        ClusterSetting(
             "retention_days",
             0,
             0,
@@ -156,12 +174,16 @@ class Settings:
         """Do nothing: the number of values is small."""
 
 
-def change_setting(state: State, _: Actor, command: pb.ChangeSetting) -> pb.CommandResult:
+def change_setting(state: State, actor: Actor, command: pb.ChangeSetting) -> pb.CommandResult:
     """Change a setting. Applied again, it changes nothing."""
     setting = SETTINGS.get(command.name)
     if setting is None or setting.level > state.level or not setting.minimum <= command.value <= setting.maximum:
         return result(pb.RESULT_CODE_INVALID_SETTING)
+    before = state.settings.value(command.name)
     state.settings.change(command.name, command.value)
+    if before != command.value:
+        detail = f"{before} -> {command.value}"
+        audit.record(state, actor.account.name, AuditAction.SETTING_CHANGED, command.name, detail)
     state.effects.append(SettingChanged(command.name, command.value))
     return result(pb.RESULT_CODE_OK)
 
@@ -169,7 +191,9 @@ def change_setting(state: State, _: Actor, command: pb.ChangeSetting) -> pb.Comm
 FEATURE = Feature(
     "settings",
     tables={1: TABLES},
-    commands={"change_setting": SignedInCommand(change_setting, Action.CHANGE_SETTINGS)},
+    commands={
+        "change_setting": SignedInCommand(change_setting, Action.CHANGE_SETTINGS, audits=(AuditAction.SETTING_CHANGED,))
+    },
 )
 
 
