@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from parleyd.machine.errors import MachineStorageError
-from parleyd.machine.features import generations
+from parleyd.machine.features import audit, generations
 from parleyd.machine.features.generations import GenerationKind, GenerationRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
@@ -71,6 +71,33 @@ def test_the_node_is_the_only_member_and_the_others_never_join_again(tmp_path: P
     assert [row.node_id for row in members.removed] == [1, 2, 3]
     if level == MAX_LEVEL:
         assert {barred.name for barred in members.barred} == {"n2", "n3"}, "its own name is not barred"
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [(GenerationKind.RESTORED, "cluster.restored"), (GenerationKind.RECOVERED, "cluster.recovered")],
+)
+def test_the_audit_log_tells_of_the_new_life_before_its_members_and_stays_one_chain(
+    tmp_path: Path, kind: GenerationKind, action: str
+) -> None:
+    path = tmp_path / "state.sqlite"
+    make_state(path)
+    with closing(StateReader.open(path)) as reader:
+        before = audit.page(reader, 0, 1000, 1 << 20)
+    begun = begin(path, kind=kind, at_ms=1234)
+    with closing(StateReader.open(path)) as reader:
+        found = audit.page(reader, before.last_number, 1000, 1 << 20)
+    assert found.previous_hash == before.last_hash
+    told = [(row.actor, row.action, row.object) for row in found.rows]
+    assert told[0] == ("(operator)", action, f"generation {begun.generation}")
+    assert {(action, name) for _, action, name in told[1:]} == {
+        ("member.removed", "n1"),
+        ("member.removed", "n2"),
+        ("member.removed", "n3"),
+        ("member.added", "n1"),
+    }
+    assert {row.index for row in found.rows} == {begun.index}
+    assert (found.rows[0].at_ms, found.rows[0].detail) == (1234, f"after entry {len(history())}")
 
 
 def test_a_node_that_stays_is_no_former_member(tmp_path: Path) -> None:
