@@ -22,6 +22,32 @@ else:
 
 DESCRIPTOR: descriptor.FileDescriptor
 
+class _NotedRequest:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NotedRequestEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_NotedRequest.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    NOTED_REQUEST_UNSPECIFIED: _NotedRequest.ValueType  # 0
+    NOTED_REQUEST_ADD_MEMBER: _NotedRequest.ValueType  # 1
+    NOTED_REQUEST_PROMOTE_MEMBER: _NotedRequest.ValueType  # 2
+    NOTED_REQUEST_REMOVE_MEMBER: _NotedRequest.ValueType  # 3
+    NOTED_REQUEST_TRANSFER_LEADERSHIP: _NotedRequest.ValueType  # 4
+    NOTED_REQUEST_RESTART_NODE: _NotedRequest.ValueType  # 5
+    NOTED_REQUEST_REBUILD_MEMBER: _NotedRequest.ValueType  # 6
+    NOTED_REQUEST_BACKUP: _NotedRequest.ValueType  # 7
+
+class NotedRequest(_NotedRequest, metaclass=_NotedRequestEnumTypeWrapper): ...
+
+NOTED_REQUEST_UNSPECIFIED: NotedRequest.ValueType  # 0
+NOTED_REQUEST_ADD_MEMBER: NotedRequest.ValueType  # 1
+NOTED_REQUEST_PROMOTE_MEMBER: NotedRequest.ValueType  # 2
+NOTED_REQUEST_REMOVE_MEMBER: NotedRequest.ValueType  # 3
+NOTED_REQUEST_TRANSFER_LEADERSHIP: NotedRequest.ValueType  # 4
+NOTED_REQUEST_RESTART_NODE: NotedRequest.ValueType  # 5
+NOTED_REQUEST_REBUILD_MEMBER: NotedRequest.ValueType  # 6
+NOTED_REQUEST_BACKUP: NotedRequest.ValueType  # 7
+
 class _ResultCode:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -328,6 +354,7 @@ class Command(message.Message):
     SET_MUTED_FIELD_NUMBER: builtins.int
     SUSPEND_ACCOUNT_FIELD_NUMBER: builtins.int
     RELEASE_ACCOUNT_FIELD_NUMBER: builtins.int
+    NOTE_REQUEST_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -398,6 +425,8 @@ class Command(message.Message):
     def suspend_account(self) -> SuspendAccount: ...
     @builtins.property
     def release_account(self) -> ReleaseAccount: ...
+    @builtins.property
+    def note_request(self) -> NoteRequest: ...
     def __init__(
         self,
         *,
@@ -436,12 +465,13 @@ class Command(message.Message):
         set_muted: SetMuted | None = ...,
         suspend_account: SuspendAccount | None = ...,
         release_account: ReleaseAccount | None = ...,
+        note_request: NoteRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account", "note_request"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -922,6 +952,36 @@ class ReleaseAccount(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NoteRequest(message.Message):
+    """Which administrator asked for what is no command itself, for the audit log. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    request_id: builtins.bytes
+    """16 bytes; a repeat leaves no second row"""
+    request: NotedRequest.ValueType
+    node: builtins.str
+    """may be empty"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        request_id: builtins.bytes = ...,
+        request: NotedRequest.ValueType = ...,
+        node: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node", b"node", "request", b"request", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

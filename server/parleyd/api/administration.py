@@ -21,8 +21,10 @@ from parleyd.api.cluster_status import all_settings, audit_page, full_status, pu
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
+from parleyd.api.noted_requests import NotedRequests
 from parleyd.api.requests import check_number, page_bytes, page_size
 from parleyd.machine.authorisation import Action
+from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import NodeId
 from parleyd.retry import ask_until_answered
@@ -36,6 +38,7 @@ LINK_WAIT_S = 5.0
 """How long a node may be without a link before a rebuild is refused. A rebuild itself breaks links for a moment."""
 LINK_RETRY_S = 0.1
 NODE_INVITATION_S = 86_400
+REBUILD_NOTED_EVERY_S = 600
 OPERATOR_TOKEN = "x-parley-operator"  # noqa: S105 - the metadata key
 
 RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
@@ -75,6 +78,7 @@ class AdminService(AccountAdministration):
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
         super().__init__(authenticator, commands, passwords)
         self._view = view
+        self._requests = NotedRequests(commands, lambda: authenticator.now_ms)
         self._change_router = change_router
         self._handshake = handshake
         self._rebuild = rebuild
@@ -109,7 +113,7 @@ class AdminService(AccountAdministration):
     @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
         """Add the new node that waits at an address, as a learner."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         validate_node_name(request.name)
         try:
             parse_address(request.peer_address)
@@ -126,7 +130,8 @@ class AdminService(AccountAdministration):
                 f"The node at {request.peer_address} is {info.self.name}{belongs}. Nothing was changed. "
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
-        return await self._change(peer_pb2.ClusterChange(add=info.self, admitted=True))
+        change = peer_pb2.ClusterChange(add=info.self, admitted=True)
+        return await self._change(change, session, state_pb2.NOTED_REQUEST_ADD_MEMBER, request.name)
 
     def _why_nobody_answers(self, request: pb.AddMemberRequest) -> str:
         silent = f"No node answers at {request.peer_address}, or not with a certificate of {request.name}."
@@ -143,30 +148,32 @@ class AdminService(AccountAdministration):
         self, request: pb.PromoteMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Make a learner a voter."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        return await self._change(peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name)))
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        change = peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name))
+        return await self._change(change, session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
 
     @unary
     async def RemoveMember(  # noqa: N802
         self, request: pb.RemoveMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
-        return await self._change(peer_pb2.ClusterChange(remove=remove))
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        change = peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
+        return await self._change(change, session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
 
     @unary
     async def TransferLeadership(  # noqa: N802
         self, request: pb.TransferLeadershipRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Transfer leadership to another voter."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        change = peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name))
+        return await self._change(change, session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
 
     @unary
     async def RestartNode(self, request: pb.RestartNodeRequest, context: Context) -> pb.RestartNodeResponse:  # noqa: N802
         """Restart this node, if the leader permits it."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         own = self._view.identity.name
         if request.name != own:
             raise ApiError(
@@ -179,6 +186,7 @@ class AdminService(AccountAdministration):
         if reply.status == peer_pb2.CHANGE_STATUS_BUSY:
             return pb.RestartNodeResponse(not_yet=reply.detail)
         _check(reply)
+        await self._requests.note(session, state_pb2.NOTED_REQUEST_RESTART_NODE, own)
         self._restart()
         return pb.RestartNodeResponse()
 
@@ -187,7 +195,7 @@ class AdminService(AccountAdministration):
         self, request: pb.RebuildMemberRequest, context: Context
     ) -> pb.RebuildMemberResponse:
         """Replace an untrusted state of a member by the leader's."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         row = self._view.replica.members.named(request.name)
         if row is None:
             names = ", ".join(member.name for member in self._view.members())
@@ -205,6 +213,9 @@ class AdminService(AccountAdministration):
             ) from error
         if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
             raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
+        # The client asks again until it is done. That is one request.
+        once_in_s = REBUILD_NOTED_EVERY_S
+        await self._requests.note(session, state_pb2.NOTED_REQUEST_REBUILD_MEMBER, row.name, once_in_s=once_in_s)
         return pb.RebuildMemberResponse(done=reply.status == peer_pb2.REBUILD_STATUS_DONE)
 
     async def _ask_to_rebuild(self, row: MemberRow) -> peer_pb2.RebuildReply:
@@ -277,14 +288,23 @@ class AdminService(AccountAdministration):
         self, request: pb.BackupRequest, context: Context
     ) -> AsyncGenerator[pb.BackupChunk]:
         """Stream a backup. The admission of calls ends the stream if its reader reads nothing."""
-        await self._authenticator.session_that_may(context, Action.BACK_UP)
+        session = await self._authenticator.session_that_may(context, Action.BACK_UP)
+        await self._requests.note(session, state_pb2.NOTED_REQUEST_BACKUP, self._view.identity.name)
         async with aclosing(self._backups.stream()) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
+    async def _change(
+        self,
+        change: peer_pb2.ClusterChange,
+        session: SessionRecord,
+        request: state_pb2.NotedRequest.ValueType,
+        name: str,
+    ) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         _check(reply)
+        if reply.index or reply.leader:  # otherwise there was nothing to change
+            await self._requests.note(session, request, name or reply.leader)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
 
 

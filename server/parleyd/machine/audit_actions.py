@@ -31,6 +31,13 @@ class AuditAction(StrEnum):
     MEMBER_ADDED = "member.added"
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"
+    REQUEST_ADD_MEMBER = "request.add-member"
+    REQUEST_PROMOTE_MEMBER = "request.promote-member"
+    REQUEST_REMOVE_MEMBER = "request.remove-member"
+    REQUEST_TRANSFER = "request.transfer-leadership"
+    REQUEST_RESTART = "request.restart-node"
+    REQUEST_REBUILD = "request.rebuild-member"
+    REQUEST_BACKUP = "request.backup"
     CLUSTER_RESTORED = "cluster.restored"
     CLUSTER_RECOVERED = "cluster.recovered"
 

@@ -1,0 +1,97 @@
+"""The audit log over the wire: pages, bounds, and which administrator asked for a change of the nodes."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from parley_proto.v1 import admin_pb2 as pb
+from tests.support.node import InProcessCluster, InProcessNode
+from tests.support.raw import PASSWORD, Person, Raw, refused
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+async def boss(cluster: InProcessCluster, raw: Raw) -> Person:
+    """An administrator."""
+    cluster.add_account("boss", PASSWORD)
+    return await raw.log_in("boss")
+
+
+async def page(raw: Raw, boss: Person, after: int = 0, size: int = 0) -> pb.ListAuditResponse:
+    request = pb.ListAuditRequest(after_number=after, page_size=size)
+    return await raw.admin.ListAudit(request, metadata=boss.metadata)
+
+
+async def asked(raw: Raw, boss: Person) -> list[tuple[str, str, str]]:
+    """Who asked for what about which node."""
+    found = (await page(raw, boss)).rows
+    return [(row.actor, row.action, row.object) for row in found if row.action.startswith("request.")]
+
+
+async def test_pages_follow_each_other_and_tell_the_newest_row(
+    cluster: InProcessCluster, raw: Raw, boss: Person
+) -> None:
+    for number in range(1, 5):
+        cluster.change_setting("max_joined_channels", number)
+    whole = await page(raw, boss)
+    assert [row.number for row in whole.rows] == list(range(1, whole.last_number + 1))
+    assert (whole.removed_number, whole.previous_hash, whole.last_hash) == (0, bytes(32), whole.rows[-1].hash)
+    part = await page(raw, boss, after=2, size=2)
+    assert list(part.rows) == list(whole.rows[2:4])
+    assert part.previous_hash == whole.rows[1].hash
+    assert part.position.groups[0].index == cluster.index
+    end = await page(raw, boss, after=whole.last_number)
+    assert (list(end.rows), end.previous_hash) == ([], whole.last_hash)
+
+
+async def test_bad_pages_are_refused(raw: Raw, boss: Person) -> None:
+    for request in (pb.ListAuditRequest(page_size=1001), pb.ListAuditRequest(after_number=1 << 63)):
+        code, _ = await refused(raw.admin.ListAudit(request, metadata=boss.metadata))
+        assert code is Code.INVALID_ARGUMENT
+
+
+async def test_reading_is_no_action_of_an_administrator(raw: Raw, boss: Person) -> None:
+    with capture_logs() as logs:
+        await page(raw, boss)
+    assert not [line for line in logs if line["event"] == "admin_action"]
+
+
+async def test_who_asked_for_a_change_of_the_nodes_is_told_once_it_is_made(
+    cluster: InProcessCluster, raw: Raw, boss: Person
+) -> None:
+    await raw.admin.PromoteMember(pb.PromoteMemberRequest(name="n2"), metadata=boss.metadata)
+    await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n3"), metadata=boss.metadata)
+    await raw.admin.TransferLeadership(pb.TransferLeadershipRequest(name="n1"), metadata=boss.metadata)
+    code, _ = await refused(raw.admin.RestartNode(pb.RestartNodeRequest(name="n2"), metadata=boss.metadata))
+    assert code is Code.FAILED_PRECONDITION
+    await raw.admin.RestartNode(pb.RestartNodeRequest(name="n1"), metadata=boss.metadata)
+    async for _ in raw.admin.Backup(pb.BackupRequest(), metadata=boss.metadata):
+        pass
+    assert await asked(raw, boss) == [
+        ("boss", "request.promote-member", "n2"),
+        ("boss", "request.remove-member", "n3"),
+        ("boss", "request.transfer-leadership", "n1"),
+        ("boss", "request.restart-node", "n1"),
+        ("boss", "request.backup", "n1"),
+    ]
+
+
+async def test_what_changed_nothing_leaves_no_row(cluster: InProcessCluster, raw: Raw, boss: Person) -> None:
+    await raw.admin.PromoteMember(pb.PromoteMemberRequest(name="n1"), metadata=boss.metadata)
+    assert await asked(raw, boss) == []
+
+
+async def test_a_backup_needs_no_majority_for_its_row(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, boss: Person
+) -> None:
+    node.faults.no_majority = True
+    with capture_logs() as logs:
+        chunks = [chunk async for chunk in raw.admin.Backup(pb.BackupRequest(), metadata=boss.metadata)]
+    assert sum(len(chunk.data) for chunk in chunks) > 0
+    [told] = [line for line in logs if line["event"] == "request_not_noted"]
+    assert (told["by"], told["request"]) == ("boss", "NOTED_REQUEST_BACKUP")
+    node.faults.no_majority = False
+    assert await asked(raw, boss) == []
