@@ -43,6 +43,7 @@ from parley.terminal.command_line import (
     with_connection_options,
 )
 from parley.terminal.completion import complete_target
+from parley.terminal.context_commands import context_app
 from parley.terminal.exits import EPILOG
 from parley.terminal.filter_command import filter_app
 from parley.terminal.options import ConnectionOptions
@@ -60,6 +61,7 @@ app.add_typer(cluster_app, name="cluster")
 app.add_typer(audit_app, name="audit")
 app.add_typer(backup_app, name="backup")
 app.add_typer(channel_app, name="channel")
+app.add_typer(context_app, name="context")
 app.add_typer(devices_app, name="devices")
 app.add_typer(filter_app, name="filter")
 for _name, _command in (

@@ -40,6 +40,7 @@ from parley.device.notes import (
     write_notes,
 )
 from parley.errors import BadInputError, StoreError
+from parley.model import ConversationKind
 from parley.wire.endpoints import Endpoint, parse_endpoints, usable_learned
 
 if sys.platform == "win32":
@@ -170,8 +171,15 @@ class StateDirectory:
 
     def known_names(self, account: str, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
         """Return the names of accounts that this account has met on this machine."""
+        return self._known(account, endpoints, "SELECT name FROM accounts WHERE NOT deleted ORDER BY name")
+
+    def known_channels(self, account: str, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+        """Return the titles of the channels that this account has met on this machine."""
+        query = f"SELECT title FROM conversations WHERE kind = {ConversationKind.CHANNEL:d} ORDER BY title"  # noqa: S608
+        return self._known(account, endpoints, query)
+
+    def _known(self, account: str, endpoints: Iterable[Endpoint], query: str) -> tuple[str, ...]:
         profile = self.find(account, endpoints)
-        query = "SELECT name FROM accounts WHERE NOT deleted ORDER BY name"
         return () if profile is None else _names_in(profile.database, query)
 
     def hosts(self, cluster_id: str) -> Hosts:

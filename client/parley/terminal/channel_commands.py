@@ -16,15 +16,25 @@ from parley.chat import account_label, channel_line, safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import note, say
+from parley.terminal.completion import complete_channel, complete_name
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
 
 channel_app = typer.Typer(help="Create, find, join, leave and change channels.", epilog=EPILOG, no_args_is_help=True)
 
 _Channel = Annotated[
-    str, typer.Argument(metavar="CHANNEL", help="Name the channel: #ID or #TITLE.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="CHANNEL",
+        help="Name the channel: #ID or #TITLE.",
+        show_default=False,
+        autocompletion=complete_channel,
+    ),
 ]
-_Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Name the accounts.", show_default=False)]
+_Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Name the accounts.", show_default=False, autocompletion=complete_name),
+]
 
 
 @asynccontextmanager
@@ -48,7 +58,12 @@ async def create(
     title: Annotated[str, typer.Argument(metavar="TITLE", help="Give the channel this title.", show_default=False)],
     members: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="Add these accounts besides yours.", show_default=False),
+        typer.Argument(
+            metavar="NAME...",
+            help="Add these accounts besides yours.",
+            show_default=False,
+            autocompletion=complete_name,
+        ),
     ] = None,
     topic: Annotated[str, typer.Option("--topic", metavar="TEXT", help="Set this topic. Default: none.")] = "",
     public: Annotated[
@@ -169,7 +184,10 @@ async def members(options: ConnectionOptions, channel: _Channel, as_json: AsJson
 async def role(
     options: ConnectionOptions,
     channel: _Channel,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name the member.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name the member.", show_default=False, autocompletion=complete_name),
+    ],
     new_role: Annotated[
         _Role, typer.Argument(metavar="ROLE", help="Set this role: member, moderator or owner.", show_default=False)
     ],

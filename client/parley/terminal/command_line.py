@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from parley import ParleyError
-from parley.terminal.completion import complete_target
+from parley.terminal.completion import complete_account, complete_context, complete_target
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
 from parley.terminal.options import DEFAULT_PORT, Flags, resolve_options
@@ -97,6 +97,19 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
             help="Use this account. Default: PARLEY_ACCOUNT, the settings file, or the last log-in.",
             rich_help_panel=_CONNECTION,
             show_default=False,
+            autocompletion=complete_account,
+        ),
+    ),
+    "context": (
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="NAME",
+            help="Use hosts, CA and account of this context: parley context list. Default: PARLEY_CONTEXT, or the one "
+            "in use.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+            autocompletion=complete_context,
         ),
     ),
     "state_dir": (
@@ -216,12 +229,15 @@ class TextCommand(TyperCommand):
 
 def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]:
     """Add the connection flags to a command. The command receives them as ConnectionOptions and is run to its end."""
+    return _with_shared(command, resolve_options, "options")
 
+
+def _with_shared(command: Callable[..., Work], resolve: Callable[[Flags], Any], name: str) -> Callable[..., None]:
     def run(ctx: typer.Context, **given: Any) -> None:
-        flags = flags_of({name: given.pop(name) for name in _CONNECTION_OPTIONS})
-        run_to_end(lambda: command(resolve_options(flags.over(ctx.obj or Flags())), **given))
+        flags = flags_of({shared: given.pop(shared) for shared in _CONNECTION_OPTIONS})
+        run_to_end(lambda: command(resolve(flags.over(ctx.obj or Flags())), **given))
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     shared = connection_parameters(hidden=True)
@@ -229,6 +245,11 @@ def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]
     run.__name__ = command.__name__
     run.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_FLAGS_ELSEWHERE}"
     return run
+
+
+def with_flags(command: Callable[..., Work]) -> Callable[..., None]:
+    """Add the connection flags to a command that connects to nobody. The command receives them as Flags."""
+    return _with_shared(command, lambda flags: flags, "flags")
 
 
 def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:

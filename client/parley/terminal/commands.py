@@ -68,6 +68,7 @@ async def register(options: ConnectionOptions, name: str, *, code: str, password
             return
         note(f"The account {name} was created.")
         await client.login(name, password)
+        _keep_account(options, client)
         note(f"Signed in as {client.signed_in_as}.")
 
 
@@ -86,9 +87,18 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
             await client.login(name, password, end_oldest_device=True)
         waiting = client.state.waiting
         later = f" {text.waiting(waiting)} from an earlier session. {text.SENT_LATER}"
+        _keep_account(options, client)
         note(f"Signed in as {client.signed_in_as}." + (later if waiting else ""))
         if told := await client.kept_elsewhere():
             note(told)
+
+
+def _keep_account(options: ConnectionOptions, client: ParleyClient) -> None:
+    """Make the account that of the context. The log-in holds even if the file cannot be written."""
+    try:
+        options.keep_account(client.signed_in_as)
+    except ParleyError as error:
+        note(f"The context does not name this account: {error.text}")
 
 
 async def logout(options: ConnectionOptions) -> None:

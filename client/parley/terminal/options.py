@@ -1,15 +1,16 @@
-"""Resolves cluster, account and files from flags, the environment, a settings file and the last log-in.
+"""Resolves cluster, account and files from flags, contexts, the environment, a settings file and the last log-in.
 
-A flag takes precedence over the environment, the environment over the settings file, and the settings file over the
-last log-in. Hosts, CA and "insecure" of the last log-in are only used together. So no address is used with the CA of
-another cluster by accident. "insecure" of the last log-in counts for addresses of this machine only.
+A flag takes precedence over a context that is named (--context, PARLEY_CONTEXT), that over the environment, the
+environment over the settings file, that over the context in use, and that over the last log-in. Hosts, CA and
+"insecure" of a context or of the last log-in are only used together. So no address is used with the CA of another
+cluster by accident. "insecure" of the last log-in counts for addresses of this machine only.
 """
 
 import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -27,6 +28,7 @@ from parley import (
     parse_host_lists,
 )
 from parley.terminal import filter_options
+from parley.terminal.contexts import Context, Contexts
 from parley.terminal.filter_options import NOTHING_SAID, FilterFlags
 
 DEFAULT_PORT = 7600
@@ -48,6 +50,7 @@ class Flags:
     ports: tuple[str, ...] = ()
     num_ports: tuple[str, ...] = ()
     text_filter: FilterFlags = NOTHING_SAID
+    context: str | None = None
 
     @property
     def all_hosts(self) -> tuple[str, ...]:
@@ -73,6 +76,7 @@ class Flags:
             self.ports or outer.ports,
             self.num_ports or outer.num_ports,
             self.text_filter.over(outer.text_filter),
+            self.context or outer.context,
         )
 
 
@@ -87,6 +91,7 @@ class ConnectionOptions:
     state_dir: Path | None
     insecure_given: bool = False  # for this command, not remembered from the last log-in
     text_filter: TextFilter | None = None
+    context: str = ""
 
     def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
         """Return a client that is not entered yet.
@@ -124,10 +129,18 @@ class ConnectionOptions:
         if not self.hosts:
             raise BadInputError(
                 "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
-                "the settings file."
+                "the settings file. Or name a cluster: parley context add."
             )
         if self.insecure and any(not endpoint.is_loopback for endpoint in parse_endpoints(self.hosts)):
             sys.stderr.write("Not encrypted: others on the network can read passwords and messages.\n")
+
+    def keep_account(self, account: str) -> None:
+        """Make this the account of the context, if one is used. Later commands in it use the account."""
+        if self.context:
+            contexts = Contexts.load(self.state_dir)
+            context = contexts.named(self.context, "of this command")
+            if context.account != account:
+                contexts.with_context(self.context, replace(context, account=account)).save()
 
     def must_name_account(self) -> str:
         """Return the account to use.
@@ -147,36 +160,88 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
     env = os.environ if environment is None else environment
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
     state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
-    last = StateDirectory(state_dir).last()
-    hosts = tuple(map(_with_port, flags.all_hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts))
+    hosts = tuple(map(with_port, flags.all_hosts))
+    contexts, last = Contexts.load(state_dir), StateDirectory(state_dir).last()
+    of_environment = filter_options.filter_of_environment(env, _path(env.get("PARLEY_FILTER_CA")))
+    common = ConnectionOptions(
+        hosts=(),
+        ca=None,
+        insecure=False,
+        account=flags.account or "",
+        state_dir=state_dir,
+        text_filter=flags.text_filter.over(of_environment).over(file.text_filter).resolve(),
+    )
+    named, source = (flags.context, "--context") if flags.context else (env.get("PARLEY_CONTEXT", ""), "PARLEY_CONTEXT")
+    context = contexts.named(named, source) if named else None
+    if context is not None and (flags.context or not hosts or set(hosts) <= set(context.hosts)):
+        account = context.account or env.get("PARLEY_ACCOUNT", "") or file.account or _last_account(context, last)
+        ca = flags.ca or (None if flags.insecure or not context.ca else Path(context.ca))
+        insecure = bool(flags.insecure) or (context.insecure and flags.ca is None and flags.insecure is None)
+        return replace(
+            common,
+            hosts=hosts or context.hosts,
+            ca=ca,
+            insecure=insecure,
+            account=common.account or account,
+            insecure_given=insecure,
+            context=named or "",
+        )
+    return _without_named_context(flags, env, file, contexts, last, common, hosts)
+
+
+def _without_named_context(
+    flags: Flags,
+    env: Mapping[str, str],
+    file: "_File",
+    contexts: Contexts,
+    last: Last,
+    common: ConnectionOptions,
+    flag_hosts: tuple[str, ...],
+) -> ConnectionOptions:
+    hosts = flag_hosts or tuple(map(with_port, _split(env.get("PARLEY_HOSTS", "")) or file.hosts))
     ca = flags.ca or _path(env.get("PARLEY_CA")) or file.ca
     given = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
     if flags.insecure and flags.ca is None:
         ca = None  # said for this command: it wins over a CA from elsewhere
-    insecure = bool(given)
-    of_environment = filter_options.filter_of_environment(env, _path(env.get("PARLEY_FILTER_CA")))
-    if ca is None and not insecure and _same_cluster(hosts, last):
+    insecure, name = bool(given), ""
+    current = contexts.by_name.get(contexts.current)
+    if current is not None and _same_cluster(hosts, current.hosts):
+        name = contexts.current
+        last = Last(current.account or _last_account(current, last), current.hosts, current.ca, current.insecure)
+    if ca is None and not insecure and _same_cluster(hosts, last.hosts):
         ca, insecure = Path(last.ca) if last.ca else None, last.insecure and given is None
-    return ConnectionOptions(
+    return replace(
+        common,
         hosts=hosts or last.hosts,
         ca=ca,
         insecure=insecure,
-        account=flags.account or env.get("PARLEY_ACCOUNT", "") or file.account or last.account,
-        state_dir=state_dir,
-        insecure_given=bool(given),
-        text_filter=flags.text_filter.over(of_environment).over(file.text_filter).resolve(),
+        account=common.account or env.get("PARLEY_ACCOUNT", "") or file.account or last.account,
+        insecure_given=bool(given) or (bool(name) and insecure),
+        context=name,
     )
 
 
-def _same_cluster(hosts: tuple[str, ...], last: Last) -> bool:
-    return not hosts or set(hosts) <= set(last.hosts)
+def contexts_of(flags: Flags, environment: Mapping[str, str] | None = None) -> Contexts:
+    """Return the contexts of the state folder that the flags, the environment or the settings file name."""
+    env = os.environ if environment is None else environment
+    file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
+    return Contexts.load(flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir)
+
+
+def _last_account(context: Context, last: Last) -> str:
+    """Return the account of the last log-in, if that was at the cluster of the context."""
+    return last.account if set(context.hosts) & set(last.hosts) else ""
+
+
+def _same_cluster(hosts: tuple[str, ...], known: tuple[str, ...]) -> bool:
+    return not hosts or set(hosts) <= set(known)
 
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _with_port(spec: str) -> str:
+def with_port(spec: str) -> str:
     """Return addresses, separated by commas, with the usual port where none is named."""
     return ",".join(
         f"{part}:{DEFAULT_PORT}" if ":" not in part or part.endswith("]") else part for part in _split(spec)

@@ -25,6 +25,10 @@ from parley.terminal.standard_streams import StandardStreamError
 STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#888888"})
 
 
+_ACCOUNTS_AFTER = ("/dm", "/whisper", "/invite", "/remove")
+_CHANNELS_AFTER = ("/join",)
+
+
 class TerminalScreen(Protocol):
     """The output and the input of a chat."""
 
@@ -143,12 +147,15 @@ class _Words(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         before = document.text_before_cursor
-        if before.startswith("/to "):
-            words: tuple[str, ...] = self._view.names
-            typed = before.removeprefix("/to ")
-        elif before.startswith("/") and " " not in before:
+        command, space, typed = before.partition(" ")
+        words = self._view.names
+        if command in _ACCOUNTS_AFTER and space:
+            words = tuple(name for name in words if not name.startswith("#"))
+        elif command in _CHANNELS_AFTER and space:
+            words = tuple(name for name in words if name.startswith("#"))
+        elif before.startswith("/") and not space:
             words, typed = self._view.commands, before
-        else:
+        elif command != "/to":
             return
         for word in words:
             if word.lower().startswith(typed.lower()):

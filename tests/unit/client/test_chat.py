@@ -360,6 +360,13 @@ async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
         assert completions(words, "/to b") == ["bob"]
         assert completions(words, "/to ") == ["anna", "bob", "carl"]
         assert completions(words, "hello b") == []
+        shown.view.names = ("anna", "bob", "#Nights")
+        for command in ("/dm", "/whisper", "/invite", "/remove"):
+            assert completions(words, f"{command} ") == ["anna", "bob"]
+        assert completions(words, "/dm b") == ["bob"]
+        assert completions(words, "/dm bob and then b") == []
+        assert completions(words, "/join ") == completions(words, "/to #n") == ["#Nights"]
+        assert completions(words, "/topic b") == []
 
 
 @asynccontextmanager
