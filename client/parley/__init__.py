@@ -36,6 +36,7 @@ from parley.cluster_model import (
     NewAccount,
     NodePing,
     NodeStatus,
+    Quota,
     Setting,
     Suspension,
 )
@@ -193,6 +194,7 @@ __all__ = [
     "Presence",
     "PresenceState",
     "Progress",
+    "Quota",
     "Receipt",
     "ReceiptCounts",
     "RefusedError",

@@ -14,7 +14,7 @@ import grpc
 from parley.audit_log import AuditPage, Chain, page_of
 from parley.backup_file import Progress
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, NewAccount, Setting
+from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, NewAccount, Quota, Setting
 from parley.errors import AuditError, BadInputError
 from parley.net.backup_calls import back_up, sources
 from parley.net.unary_caller import UnaryCaller, bearer
@@ -137,6 +137,21 @@ class Administration:
         """Let a suspended account log in again. One that is not suspended stays as it is."""
         request = build(pb.ReleaseAccountRequest, account=account)
         await self._ask(lambda channel: AdminStub(channel).ReleaseAccount(request, metadata=self._metadata))
+
+    async def set_quota(self, account: str, max_bytes: int | None) -> None:
+        """Give an account a quota of its own in bytes, 0 for no limit. None: the setting max_account_bytes counts."""
+        request = build(pb.SetQuotaRequest, account=account)
+        if max_bytes is not None:
+            request = build(pb.SetQuotaRequest, account=account, max_bytes=max_bytes)
+        await self._ask(lambda channel: AdminStub(channel).SetQuota(request, metadata=self._metadata))
+
+    async def quota(self, account: str) -> Quota:
+        """Return what an account has stored, and how much it may."""
+        request = build(pb.GetQuotaRequest, account=account)
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).GetQuota(request, metadata=self._metadata), changes=False
+        )
+        return Quota(answer.stored_bytes, answer.max_bytes, answer.own)
 
     async def import_accounts(self, accounts: Sequence[NewAccount]) -> tuple[ImportResult, ...]:
         """Make up to MAX_IMPORTED_ACCOUNTS accounts, whoever may register. Return what became of each, in order.

@@ -147,6 +147,15 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account has stored and may store, in bytes. 0 is no limit. `own`: it has a quota of its own."""
+
+    stored_bytes: int
+    max_bytes: int
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NewAccount:
     """An account to import. Without a `password_hash`, nobody can log in until an administrator sets a password.
 

@@ -122,6 +122,29 @@ async def release(options: ConnectionOptions, account: str) -> None:
         note(f"{account} can log in again.")
 
 
+async def quota(options: ConnectionOptions, account: str, change: str, *, as_json: bool) -> None:
+    """Print what an account has stored and may, after a change if one is wanted: a number of bytes, or "default"."""
+    max_bytes = None if change in ("", "default") else _bytes(change)
+    async with _administration(options) as administration:
+        if change:
+            await administration.set_quota(account, max_bytes)
+        found = await administration.quota(account)
+    if as_json:
+        say(text.as_json(asdict(found)))
+        return
+    limit = f"{found.max_bytes} bytes" if found.max_bytes else "no limit"
+    whose = "its own quota" if found.own else "the setting max_account_bytes"
+    say(f"{account}: {found.stored_bytes} bytes stored, {limit} ({whose})")
+
+
+def _bytes(change: str) -> int:
+    if not change.isascii() or not change.isdecimal():
+        raise BadInputError(
+            f"{change!r} is no number of bytes. Nothing was changed. Give a number, 0 for no limit, or default."
+        )
+    return int(change)
+
+
 async def lift_delay(options: ConnectionOptions, account: str) -> None:
     """End the delay of an account."""
     async with _administration(options) as administration:

@@ -236,6 +236,23 @@ async def release(options: ConnectionOptions, who: _AccountName) -> None:
     await cluster_admin.release(options, who)
 
 
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def quota(
+    options: ConnectionOptions,
+    who: _AccountName,
+    change: Annotated[
+        str,
+        typer.Option(
+            "--set", metavar="BYTES", help="Let the account store so much; 0: no limit; default: as all others."
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what an account has stored and how much it may, or change that. Without --set, nothing is changed."""
+    await cluster_admin.quota(options, who, change, as_json=as_json)
+
+
 @cluster_app.command(name="lift-delay", epilog=EPILOG)
 @with_connection_options
 async def lift_delay(options: ConnectionOptions, who: _AccountName) -> None:

@@ -569,6 +569,98 @@ class ReleaseAccountResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class SetQuotaRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    MAX_BYTES_FIELD_NUMBER: builtins.int
+    account: builtins.str
+    max_bytes: builtins.int
+    """0: no limit; absent: max_account_bytes counts again"""
+    def __init__(
+        self,
+        *,
+        account: builtins.str = ...,
+        max_bytes: builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes", "max_bytes", b"max_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes", "account", b"account", "max_bytes", b"max_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_bytes: _TypeAlias = typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
+
+@typing.final
+class SetQuotaResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetQuotaRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    account: builtins.str
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        account: builtins.str = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetQuotaResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    STORED_BYTES_FIELD_NUMBER: builtins.int
+    MAX_BYTES_FIELD_NUMBER: builtins.int
+    OWN_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    stored_bytes: builtins.int
+    """counted since level 3"""
+    max_bytes: builtins.int
+    """0: no limit"""
+    own: builtins.bool
+    """false: that of the setting max_account_bytes"""
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        stored_bytes: builtins.int = ...,
+        max_bytes: builtins.int = ...,
+        own: builtins.bool = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["max_bytes", b"max_bytes", "own", b"own", "position", b"position", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ImportAccountsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

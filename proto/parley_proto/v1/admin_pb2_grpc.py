@@ -99,6 +99,16 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.FromString,
                 _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/parley.v1.Admin/SetQuota',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/parley.v1.Admin/GetQuota',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
         self.ImportAccounts = channel.unary_unary(
                 '/parley.v1.Admin/ImportAccounts',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsRequest.SerializeToString,
@@ -234,6 +244,20 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuota(self, request, context):
+        """Gives an account a quota of its own in place of max_account_bytes, or takes it away. Needs level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuota(self, request, context):
+        """What an account has stored, and how much it may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportAccounts(self, request, context):
         """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3.
         """
@@ -353,6 +377,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ReleaseAccount,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetQuotaRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.GetQuotaRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.GetQuotaResponse.SerializeToString,
             ),
             'ImportAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportAccounts,
@@ -741,6 +775,60 @@ class Admin:
             '/parley.v1.Admin/ReleaseAccount',
             parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ReleaseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/SetQuota',
+            parley__proto_dot_v1_dot_admin__pb2.SetQuotaRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/GetQuota',
+            parley__proto_dot_v1_dot_admin__pb2.GetQuotaRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.GetQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

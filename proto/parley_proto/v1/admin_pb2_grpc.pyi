@@ -63,6 +63,10 @@ class AdminStub:
     """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3."""
     ReleaseAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReleaseAccountRequest, _admin_pb2.ReleaseAccountResponse]
     """Lets a suspended account log in again. Needs level 3."""
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetQuotaRequest, _admin_pb2.SetQuotaResponse]
+    """Gives an account a quota of its own in place of max_account_bytes, or takes it away. Needs level 3."""
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetQuotaRequest, _admin_pb2.GetQuotaResponse]
+    """What an account has stored, and how much it may."""
     ImportAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]
     """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]
@@ -118,6 +122,10 @@ class AdminAsyncStub(AdminStub):
     """Ends all sessions of another account. It cannot log in until it is released. What is sent to it is kept. Level 3."""
     ReleaseAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReleaseAccountRequest, _admin_pb2.ReleaseAccountResponse]  # type: ignore[assignment]
     """Lets a suspended account log in again. Needs level 3."""
+    SetQuota: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetQuotaRequest, _admin_pb2.SetQuotaResponse]  # type: ignore[assignment]
+    """Gives an account a quota of its own in place of max_account_bytes, or takes it away. Needs level 3."""
+    GetQuota: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetQuotaRequest, _admin_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """What an account has stored, and how much it may."""
     ImportAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]  # type: ignore[assignment]
     """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _aio.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]  # type: ignore[assignment]
@@ -248,6 +256,22 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ReleaseAccountResponse, _abc.Awaitable[_admin_pb2.ReleaseAccountResponse]]:
         """Lets a suspended account log in again. Needs level 3."""
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _admin_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetQuotaResponse, _abc.Awaitable[_admin_pb2.SetQuotaResponse]]:
+        """Gives an account a quota of its own in place of max_account_bytes, or takes it away. Needs level 3."""
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _admin_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetQuotaResponse, _abc.Awaitable[_admin_pb2.GetQuotaResponse]]:
+        """What an account has stored, and how much it may."""
 
     @_abc_1.abstractmethod
     def ImportAccounts(

@@ -355,6 +355,7 @@ class Command(message.Message):
     SUSPEND_ACCOUNT_FIELD_NUMBER: builtins.int
     RELEASE_ACCOUNT_FIELD_NUMBER: builtins.int
     NOTE_REQUEST_FIELD_NUMBER: builtins.int
+    SET_QUOTA_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -427,6 +428,8 @@ class Command(message.Message):
     def release_account(self) -> ReleaseAccount: ...
     @builtins.property
     def note_request(self) -> NoteRequest: ...
+    @builtins.property
+    def set_quota(self) -> SetQuota: ...
     def __init__(
         self,
         *,
@@ -466,12 +469,13 @@ class Command(message.Message):
         suspend_account: SuspendAccount | None = ...,
         release_account: ReleaseAccount | None = ...,
         note_request: NoteRequest | None = ...,
+        set_quota: SetQuota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account", "note_request"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account", "note_request", "set_quota"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -954,6 +958,34 @@ class ReleaseAccount(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetQuota(message.Message):
+    """How much one account may store, above the setting max_account_bytes; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    MAX_BYTES_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    account: builtins.str
+    max_bytes: builtins.int
+    """0: no limit; absent: the setting counts again"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+        max_bytes: builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes", "max_bytes", b"max_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes", "account", b"account", "max_bytes", b"max_bytes", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_bytes: _TypeAlias = typing.Literal["max_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bytes: _TypeAlias = typing.Literal["_max_bytes", b"_max_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bytes) -> _WhichOneofReturnType__max_bytes | None: ...
 
 @typing.final
 class NoteRequest(message.Message):

@@ -8,8 +8,10 @@ from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.api.account_import import PlannedImport
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of, owner_at
+from parleyd.api.cluster_status import quota_of
 from parleyd.api.commands import Commands
-from parleyd.api.errors import Context, unary
+from parleyd.api.errors import Context, refusal, unary
+from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.security.names import InvalidInputError, validate_account_name, validate_password
@@ -22,10 +24,13 @@ MAX_INVITATION_S = 90 * 86_400
 class AccountAdministration(AdminServicer):
     """Changes accounts for administrators."""
 
-    def __init__(self, authenticator: Authenticator, commands: Commands, passwords: PasswordHasher) -> None:
+    def __init__(
+        self, authenticator: Authenticator, commands: Commands, passwords: PasswordHasher, readers: StateReaders
+    ) -> None:
         self._authenticator = authenticator
         self._commands = commands
         self._passwords = passwords
+        self._readers = readers
 
     @unary
     async def SetAdministrator(  # noqa: N802
@@ -99,6 +104,28 @@ class AccountAdministration(AdminServicer):
         command = state_pb2.ReleaseAccount(session_id=session.session_id, account=request.account)
         index, _ = await self._commands.apply(state_pb2.Command(release_account=command))
         return pb.ReleaseAccountResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def SetQuota(self, request: pb.SetQuotaRequest, context: Context) -> pb.SetQuotaResponse:  # noqa: N802
+        """Give an account a quota of its own, or take it away."""
+        validate_account_name(request.account, "account")
+        session = await self._authenticator.session_that_may(context, Action.SET_QUOTA, about=request.account)
+        command = state_pb2.SetQuota(session_id=session.session_id, account=request.account)
+        if request.HasField("max_bytes"):
+            command.max_bytes = request.max_bytes
+        index, _ = await self._commands.apply(state_pb2.Command(set_quota=command))
+        return pb.SetQuotaResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Context) -> pb.GetQuotaResponse:  # noqa: N802
+        """Return what an account has stored, and how much it may."""
+        validate_account_name(request.account, "account")
+        await self._authenticator.session_at(context, request.seen)
+        await self._authenticator.session_that_may(context, Action.SET_QUOTA, changes=False)
+        found = await self._readers.run(lambda reader: quota_of(reader, request.account))
+        if found is None:
+            raise refusal(state_pb2.RESULT_CODE_NO_SUCH_ACCOUNT)
+        return found
 
     @unary
     async def ImportAccounts(  # noqa: N802

@@ -76,7 +76,7 @@ class AdminService(AccountAdministration):
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
-        super().__init__(authenticator, commands, passwords)
+        super().__init__(authenticator, commands, passwords, view.replica.readers)
         self._view = view
         self._requests = NotedRequests(commands, lambda: authenticator.now_ms)
         self._change_router = change_router

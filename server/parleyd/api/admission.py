@@ -122,6 +122,8 @@ ACCESS = {
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
     "/parley.v1.Admin/SuspendAccount": Access.SESSION,
     "/parley.v1.Admin/ReleaseAccount": Access.SESSION,
+    "/parley.v1.Admin/SetQuota": Access.SESSION,
+    "/parley.v1.Admin/GetQuota": Access.SESSION,
     "/parley.v1.Admin/ImportAccounts": Access.SESSION,
     "/parley.v1.Admin/Backup": Access.SESSION,
 }

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.api.cluster_view import ClusterView
 from parleyd.delivery.position import position_of
-from parleyd.machine.features import audit, generations, settings
+from parleyd.machine.features import accounts, audit, generations, quotas, settings
 from parleyd.machine.features.generations import GenerationRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.reader import StateReader, Summary
@@ -112,6 +112,21 @@ def audit_page(reader: StateReader, after_number: int, limit: int, max_bytes: in
             removed_number=page.removed_number,
             last_number=page.last_number,
             last_hash=page.last_hash,
+            position=position_of(reader),
+        )
+
+
+def quota_of(reader: StateReader, name: str) -> pb.GetQuotaResponse | None:
+    """Return what an account has stored and may store; None if there is no such account."""
+    with reader.consistent():
+        account = accounts.by_name(reader, name)
+        if account is None:
+            return None
+        usage = quotas.usage(reader, account.id)
+        return pb.GetQuotaResponse(
+            stored_bytes=usage.stored_bytes,
+            max_bytes=usage.max_bytes,
+            own=usage.is_own,
             position=position_of(reader),
         )
 

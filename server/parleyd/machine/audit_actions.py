@@ -23,6 +23,7 @@ class AuditAction(StrEnum):
     ROLE_OFFERED = "role.offered"
     ROLE_CLAIMED = "role.claimed"
     INVITATION_MADE = "invitation.made"
+    QUOTA_SET = "quota.set"
     SETTING_CHANGED = "setting.changed"
     TIME_SET = "time.set"
     LEVEL_RAISED = "level.raised"

@@ -39,6 +39,7 @@ class Action(IntEnum):
     MUTE_CONVERSATION = auto()
     BACK_UP = auto()
     READ_AUDIT = auto()
+    SET_QUOTA = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
@@ -69,6 +70,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.MUTE_CONVERSATION: _EVERYBODY,
     Action.BACK_UP: _ADMINISTRATORS,
     Action.READ_AUDIT: _ADMINISTRATORS,
+    Action.SET_QUOTA: _ADMINISTRATORS,
     Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 

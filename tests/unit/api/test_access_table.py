@@ -122,6 +122,8 @@ TABLE: dict[str, Row] = {
     "Admin.ResetPassword": Row(ADMINISTRATOR, admin_pb2.ResetPasswordRequest(account="ben", password=NEW_PASSWORD)),
     "Admin.SuspendAccount": Row(ADMINISTRATOR, admin_pb2.SuspendAccountRequest(account="ben")),
     "Admin.ReleaseAccount": Row(ADMINISTRATOR, admin_pb2.ReleaseAccountRequest(account="ben")),
+    "Admin.SetQuota": Row(ADMINISTRATOR, admin_pb2.SetQuotaRequest(account="ben", max_bytes=1)),
+    "Admin.GetQuota": Row(ADMINISTRATOR, admin_pb2.GetQuotaRequest(account="ben")),
     "Admin.ImportAccounts": Row(
         ADMINISTRATOR, admin_pb2.ImportAccountsRequest(accounts=[admin_pb2.AccountToImport(name="dora")])
     ),

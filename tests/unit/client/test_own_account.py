@@ -183,6 +183,21 @@ async def test_administrators_suspend_list_and_release_from_the_command_line(tmp
         assert "suspended" not in (await anna("accounts")).out
 
 
+async def test_administrators_give_an_account_a_quota_from_the_command_line(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        boss = Parley(tmp_path / "boss", cluster)
+        await boss("login", "boss", PARLEY_PASSWORD=PASSWORD)
+        shown = await boss("cluster", "quota", "anna")
+        assert shown.out.strip() == "anna: 0 bytes stored, 1073741824 bytes (the setting max_account_bytes)"
+        changed = await boss("cluster", "quota", "anna", "--set", "0")
+        assert changed.out.strip() == "anna: 0 bytes stored, no limit (its own quota)"
+        assert "the setting" in (await boss("cluster", "quota", "anna", "--set", "default")).out
+        for wrong in ("-1", "5 GB", "1.5"):
+            assert (await boss("cluster", "quota", "anna", "--set", wrong)).code == ExitCode.USAGE
+        assert (await boss("cluster", "quota", "nobody")).code == ExitCode.REFUSED
+
+
 async def test_administrators_invite_reset_and_lift_from_the_command_line(tmp_path: Path) -> None:
     async with cluster_with_boss() as cluster:
         boss, anna = Parley(tmp_path / "boss", cluster), Parley(tmp_path / "anna", cluster)

@@ -213,6 +213,12 @@ EXAMPLES: dict[str, Example] = {
         "node id 9",
         before=_invite_node,
     ),
+    "set_quota": Example(
+        lambda node, ada: pb.Command(set_quota=pb.SetQuota(session_id=ada, account="bob", max_bytes=5)),
+        "ada",
+        "bob",
+        "that of the cluster -> 5",
+    ),
     "note_request": Example(
         lambda node, ada: pb.Command(
             note_request=pb.NoteRequest(

@@ -31,6 +31,7 @@ ADMINISTRATORS_ONLY = {
     Action.IMPORT_ACCOUNTS,
     Action.BACK_UP,
     Action.READ_AUDIT,
+    Action.SET_QUOTA,
 }
 
 

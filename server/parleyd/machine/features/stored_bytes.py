@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
+from parleyd.machine.features import quotas
 
 if TYPE_CHECKING:
     from parleyd.machine.state import State
@@ -54,13 +55,21 @@ class StoredBytes:
         self._state = state
         self._bytes: dict[int, int] = {}
         self._changed: set[int] = set()
+        self._quotas: dict[int, int | None] = {}
 
     def room(self, account_id: int) -> int:
         """Return how many bytes more the account may store (`stored_size`, `channel_size`); it may be negative."""
         if self._state.level < STORED_BYTES_LEVEL:
             return sys.maxsize
-        quota = self._state.settings.value("max_account_bytes")
+        if account_id not in self._quotas:
+            self._quotas[account_id] = quotas.own(self._state, account_id)
+        own = self._quotas[account_id]
+        quota = self._state.settings.value(quotas.SETTING) if own is None else own
         return quota - self._of(account_id) if quota else sys.maxsize
+
+    def quota_changed(self, account_id: int) -> None:
+        """Look the quota of an account up again."""
+        self._quotas.pop(account_id, None)
 
     def add(self, account_id: int, size: int) -> None:
         """Count what was stored. Below the level that counts, do nothing."""
@@ -142,11 +151,14 @@ class StoredBytes:
         """Read everything from the file again."""
         self._bytes.clear()
         self._changed.clear()
+        self._quotas.clear()
 
     def trim(self) -> None:
         """Bound what is cached between transactions."""
         if len(self._bytes) > _MAX_CACHED:
             self._bytes.clear()
+        if len(self._quotas) > _MAX_CACHED:
+            self._quotas.clear()
 
 
 def stored_size(body: str) -> int:
