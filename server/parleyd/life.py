@@ -6,6 +6,7 @@ import time
 
 from parleyd.http.health import Phase
 from parleyd.node_figures import NodeFigures
+from parleyd.status_reports import StatusReports
 
 
 class Life:
@@ -13,6 +14,7 @@ class Life:
 
     def __init__(self) -> None:
         self.figures: NodeFigures | None = None
+        self.reports: StatusReports | None = None
         self.cluster_id = ""
         self._phase = Phase.ENTERING
         self._since_s = time.monotonic()

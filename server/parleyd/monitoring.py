@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 import structlog
 
+from parleyd.dashboard import Dashboard
 from parleyd.exits import ExitCode, FatalError
 from parleyd.http.health import Phase, Verdict, judge_health, judge_readiness
 from parleyd.http.pages import Pages
@@ -50,7 +51,8 @@ class Monitoring:
             raise FatalError(ExitCode.ADDRESS, address_in_use_text(settings.http_listen, "http_listen")) from error
         self._lag = LoopLag()
         self._page = MetricsPage(self._samples)
-        pages = Pages(self._page, self._health, self._readiness)
+        self._dashboard = Dashboard(settings.name, life, self._readiness)
+        pages = Pages(self._page, self._health, self._readiness, self._dashboard.pages())
         self._server = HttpServer(pages, listening, lambda: self._tls.context)
         self._logger = structlog.get_logger("http")
         self._logger.info("http_listening_started", address=settings.http_listen, tls=self._tls.context is not None)
@@ -63,6 +65,7 @@ class Monitoring:
                 tasks.create_task(self._lag.run(), name="event loop lag")
                 tasks.create_task(self._server.run(), name="http")
                 tasks.create_task(self._follow_certificate(), name="certificate")
+                tasks.create_task(self._dashboard.run(), name="dashboard")
         finally:
             await self._page.close()
 

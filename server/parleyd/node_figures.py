@@ -18,6 +18,7 @@ from parleyd.group.parts import GroupParts
 from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.http.health import Condition
+from parleyd.http.history import Sight
 from parleyd.observability.figures import Sample, ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.raft.status import RaftStatus
@@ -97,6 +98,23 @@ class NodeFigures:
         # A follower commits what it has. So what it lacks shows in what the leader tells.
         return max(status.commit_index, self.parts.group.leader_commit) - status.applied_index
 
+    def sight(self) -> Sight:
+        """Return what the dashboard remembers of this moment."""
+        role, members = self.runner.role, self.runner.members.rows
+        unreached = (row.name for node, row in members.items() if not self._reaches(node))
+        leader = members.get(role.leader)
+        return Sight(
+            "" if leader is None else leader.name,
+            role.term,
+            self.has_majority(),
+            frozenset(unreached),
+            self.hub.stored,
+            self.router.message_seconds.read(),
+        )
+
+    def _reaches(self, node: NodeId) -> bool:
+        return node == self.runner.node_id or self.connected(node)
+
     def samples(self) -> Iterator[Sample]:
         """Return all figures of this moment."""
         status = self.runner.raft.status()
@@ -129,7 +147,7 @@ class NodeFigures:
         for node, row in sorted(self.runner.members.rows.items()):
             is_own = node == self.runner.node_id
             yield "parley_raft_leader", (row.name,), node == self.runner.role.leader
-            yield "parley_member_connected", (row.name,), is_own or self.connected(node)
+            yield "parley_member_connected", (row.name,), self._reaches(node)
             clients = self.clients.clients_of(node)
             if clients is not None:
                 yield "parley_presence_clients", (row.name,), clients

@@ -71,13 +71,14 @@ from parleyd.node_figures import NodeFigures, RoleCounts
 from parleyd.observability.figures import ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
-from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
+from parleyd.raft_settings import raft_config
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import client_server_credentials
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import SERVICE_NAMES
+from parleyd.status_reports import StatusReports
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.transport.bootstrap import handshake, handshake_info_of
@@ -134,6 +135,7 @@ class Components:
     connections: ConnectionWatch
     backup_schedule: BackupSchedule
     figures: NodeFigures
+    reports: StatusReports
 
 
 def build(setup: NodeSetup) -> Components:
@@ -192,6 +194,7 @@ def build(setup: NodeSetup) -> Components:
         snapshots=links.snapshot_problems,
         condition=NodeConditions(setup.certificates, setup.data.space, parts.files.write_seconds, schedule).look,
     )
+    reports = StatusReports(view, links.report_status)
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     health_service = health.aio.HealthServicer()
     budgets, service = stream_budgets(settings), ServiceFigures()
@@ -221,6 +224,7 @@ def build(setup: NodeSetup) -> Components:
             log_ins.answer,
             clients.received,
             holders.answer,
+            reports.own,
         ),
         view=view,
         passwords=passwords,
@@ -260,6 +264,7 @@ def build(setup: NodeSetup) -> Components:
             has_majority=view.has_majority,
             is_fenced=lambda: trust.is_fenced,
         ),
+        reports=reports,
     )
 
 
@@ -278,7 +283,7 @@ def _open_group(
     log_generation(setup.data)
     files = GroupFiles(log, machine, StateReaders(setup.data.state_db), snapshot_store)
     group = Group(
-        Raft(_raft_config(setup), recovered.initial_state()),
+        Raft(raft_config(settings, setup.identity.node_id), recovered.initial_state()),
         GroupSettings(
             tick_ms=settings.tick_ms,
             retry_ms=settings.election_timeout_max_ms,
@@ -305,26 +310,6 @@ def _open_group(
         ),
     )
     return GroupParts(group, files, outbound, observer)
-
-
-def _raft_config(setup: NodeSetup) -> RaftConfig:
-    settings = setup.settings
-    return RaftConfig(
-        node_id=setup.identity.node_id,
-        election_timeout_ticks=max(1, settings.election_timeout_min_ms // settings.tick_ms),
-        election_timeout_spread_ticks=max(
-            1, (settings.election_timeout_max_ms - settings.election_timeout_min_ms) // settings.tick_ms
-        ),
-        heartbeat_ticks=max(1, settings.heartbeat_ms // settings.tick_ms),
-        pre_vote=True,
-        check_quorum=True,
-        commit_notices=True,
-        max_uncommitted_bytes=settings.max_uncommitted_bytes,
-        max_inflight_messages=settings.max_inflight_messages,
-        max_inflight_bytes=settings.max_inflight_bytes,
-        max_applying_bytes=settings.max_apply_bytes,
-        seed=secrets.randbits(63),
-    )
 
 
 def _make_client_server(

@@ -31,10 +31,11 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, path: str, *headers: str, method: str = "GET") -> Reply:
+    async def ask(self, path: str, *headers: str, method: str = "GET", body: bytes = b"") -> Reply:
         """Send a request and read its answer."""
-        lines = (f"{method} {path} HTTP/1.1", "Host: here", *headers, "", "")
-        self.writer.write("\r\n".join(lines).encode())
+        length = (f"Content-Length: {len(body)}",) if body else ()
+        lines = (f"{method} {path} HTTP/1.1", "Host: here", *length, *headers, "", "")
+        self.writer.write("\r\n".join(lines).encode() + body)
         return await self.reply(has_body=method != "HEAD")
 
     async def reply(self, *, has_body: bool = True) -> Reply:
@@ -59,12 +60,12 @@ class Client:
             await self.writer.wait_closed()
 
 
-async def ask(address: str, path: str, *headers: str) -> Reply:
+async def ask(address: str, path: str, *headers: str, method: str = "GET", body: bytes = b"") -> Reply:
     """Ask a node for a page, on a connection of its own."""
     host, _, port = address.rpartition(":")
     client = Client(*await asyncio.open_connection(host, int(port)))
     try:
-        return await client.ask(path, *headers)
+        return await client.ask(path, *headers, method=method, body=body)
     finally:
         await client.close()
 

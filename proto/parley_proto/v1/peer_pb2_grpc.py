@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from parley_proto.v1 import admin_pb2 as parley__proto_dot_v1_dot_admin__pb2
 from parley_proto.v1 import peer_pb2 as parley__proto_dot_v1_dot_peer__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -95,6 +96,11 @@ class PeerStub:
                 '/parley.v1.Peer/ListHolders',
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.FromString,
+                _registered_method=True)
+        self.ReportStatus = channel.unary_unary(
+                '/parley.v1.Peer/ReportStatus',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.ReportStatusRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
 
 
@@ -190,6 +196,13 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportStatus(self, request, context):
+        """A member asks another one for its status, for the dashboard. Nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -252,6 +265,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.ListHolders,
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.SerializeToString,
+            ),
+            'ReportStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportStatus,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ReportStatusRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -580,6 +598,33 @@ class Peer:
             '/parley.v1.Peer/ListHolders',
             parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/ReportStatus',
+            parley__proto_dot_v1_dot_peer__pb2.ReportStatusRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Calls between nodes. Served on the peer address, over mutual TLS of the cluster'
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from parley_proto.v1 import admin_pb2 as _admin_pb2
 from parley_proto.v1 import peer_pb2 as _peer_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -65,6 +66,8 @@ class PeerStub:
     """A member asks a member it knows about a node that it does not know."""
     ListHolders: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ListHoldersRequest, _peer_pb2.ListHoldersReply]
     """A member asks the leader which members have an entry on disk. Nothing is changed."""
+    ReportStatus: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ReportStatusRequest, _admin_pb2.GetStatusResponse]
+    """A member asks another one for its status, for the dashboard. Nothing is changed."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -103,6 +106,8 @@ class PeerAsyncStub(PeerStub):
     """A member asks a member it knows about a node that it does not know."""
     ListHolders: _aio.UnaryUnaryMultiCallable[_peer_pb2.ListHoldersRequest, _peer_pb2.ListHoldersReply]  # type: ignore[assignment]
     """A member asks the leader which members have an entry on disk. Nothing is changed."""
+    ReportStatus: _aio.UnaryUnaryMultiCallable[_peer_pb2.ReportStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """A member asks another one for its status, for the dashboard. Nothing is changed."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
@@ -210,5 +215,13 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.ListHoldersReply, _abc.Awaitable[_peer_pb2.ListHoldersReply]]:
         """A member asks the leader which members have an entry on disk. Nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def ReportStatus(
+        self,
+        request: _peer_pb2.ReportStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetStatusResponse, _abc.Awaitable[_admin_pb2.GetStatusResponse]]:
+        """A member asks another one for its status, for the dashboard. Nothing is changed."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

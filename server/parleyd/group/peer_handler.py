@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
 from parleyd.group.disk_monitor import decode_room
@@ -57,6 +58,7 @@ class PeerHandler:
         count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
         take_presence: Callable[[NodeId, pb.PresenceReport], None],
         list_holders: Callable[[pb.ListHoldersRequest], pb.ListHoldersReply],
+        report_status: Callable[[], Awaitable[admin_pb2.GetStatusResponse]],
     ) -> None:
         self._identity = identity
         self._replica = replica
@@ -69,6 +71,7 @@ class PeerHandler:
         self._count_log_in = count_log_in
         self._take_presence = take_presence
         self._list_holders = list_holders
+        self._report_status = report_status
 
     @property
     def current_term(self) -> int:
@@ -148,6 +151,10 @@ class PeerHandler:
     def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
         """Return which members have an entry on disk, if this node leads."""
         return self._list_holders(request)
+
+    async def report_status(self) -> admin_pb2.GetStatusResponse:
+        """Return this node's status."""
+        return await self._report_status()
 
     async def announced(self, record: PeerInfo) -> bool:
         """Publish a member's record for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,63 +16,110 @@ _JSON = "application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the pages see it. `headers` have lower-case names, `host` is the caller's address without its port.
+
+    `body` is empty unless the page takes one.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+    port: int = 0
+    is_tls: bool = False
+    body: bytes = b""
+
+    @property
+    def accept(self) -> str:
+        """Return the header Accept."""
+        return self.headers.get("accept", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, a body, and the headers that belong to it."""
+    """A status, a body, and the headers that belong to it. `chunks` is sent instead of the body if there are any."""
 
     status: int
     content_type: str
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: AsyncGenerator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What answers on a path, to which methods, and how long a body it reads."""
+
+    show: Callable[[Request], Awaitable[Answer]]
+    methods: tuple[str, ...] = METHODS
+    max_body_bytes: int = 0
 
 
 class Pages:
     """All pages of a node. Used on the event loop."""
 
-    def __init__(self, metrics: MetricsPage, health: Callable[[], Verdict], readiness: Callable[[], Verdict]) -> None:
+    def __init__(
+        self,
+        metrics: MetricsPage,
+        health: Callable[[], Verdict],
+        readiness: Callable[[], Verdict],
+        more: Mapping[str, Page] | None = None,
+    ) -> None:
+        """Keep the parts. `more` are pages beside those for monitoring systems, by their paths."""
         self._metrics = metrics
-        self._paths: dict[str, Callable[[str], Awaitable[Answer]]] = {
-            "/metrics": self._show_metrics,
-            "/healthz": self._show_health,
-            "/readyz": self._show_readiness,
+        self._paths: dict[str, Page] = {
+            "/metrics": Page(self._show_metrics),
+            "/healthz": Page(self._show_health),
+            "/readyz": Page(self._show_readiness),
+            **(more or {}),
         }
         self._health = health
         self._readiness = readiness
         self._logger = structlog.get_logger("http")
 
-    async def answer(self, method: str, path: str, accept: str) -> Answer:
-        """Return the answer to a request; never raises."""
-        show = self._paths.get(path)
-        if show is None:
-            return _refusal(404, f"There is no such page. This node has {', '.join(self._paths)}.")
-        if method not in METHODS:
-            allowed = ", ".join(METHODS)
-            return _refusal(405, f"This page can be read with {allowed} only. Nothing was changed.", {"Allow": allowed})
-        try:
-            return await show(accept)
-        except Exception:
-            self._logger.exception("http_request_failed", path=path)
-            return _refusal(500, "This node failed to answer. Its log contains the cause. Nothing was changed.")
+    def max_body_bytes(self, method: str, path: str) -> int:
+        """Return how long a body is read of such a request; 0: none is."""
+        page = self._paths.get(path)
+        return 0 if page is None or method not in page.methods else page.max_body_bytes
 
-    async def _show_metrics(self, accept: str) -> Answer:
-        form = form_for(accept)
+    async def answer(self, request: Request) -> Answer:
+        """Return the answer to a request; never raises."""
+        page = self._paths.get(request.path)
+        if page is None:
+            return refusal(404, f"There is no such page. This node has {', '.join(self._paths)}.")
+        if request.method not in page.methods:
+            allowed = ", ".join(page.methods)
+            how = "read" if page.methods == METHODS else "used"
+            return refusal(405, f"This page can be {how} with {allowed} only. Nothing was changed.", {"Allow": allowed})
+        try:
+            return await page.show(request)
+        except Exception:
+            self._logger.exception("http_request_failed", path=request.path)
+            return refusal(500, "This node failed to answer. Its log contains the cause. Nothing was changed.")
+
+    async def _show_metrics(self, request: Request) -> Answer:
+        form = form_for(request.accept)
         return Answer(200, form.value, await self._metrics.render(form), {"Vary": "Accept"})
 
-    async def _show_health(self, _: str) -> Answer:
+    async def _show_health(self, _: Request) -> Answer:
         return _of(self._health(), "healthy", "unhealthy")
 
-    async def _show_readiness(self, _: str) -> Answer:
+    async def _show_readiness(self, _: Request) -> Answer:
         return _of(self._readiness(), "ready", "not ready")
 
 
 def _of(verdict: Verdict, good: str, bad: str) -> Answer:
     status = good if verdict.is_good else bad
     content: dict[str, object] = {"status": status, "reasons": list(verdict.reasons), "notes": list(verdict.notes)}
-    return _json(200 if verdict.is_good else 503, content)
+    return json_answer(200 if verdict.is_good else 503, content)
 
 
-def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
-    return _json(status, {"error": text}, headers)
+def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return an answer that says what is wrong."""
+    return json_answer(status, {"error": text}, headers)
 
 
-def _json(status: int, content: dict[str, object], headers: dict[str, str] | None = None) -> Answer:
+def json_answer(status: int, content: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Answer:
+    """Return an answer for programs."""
     return Answer(status, _JSON, json.dumps(content).encode() + b"\n", headers or {})

@@ -3,8 +3,8 @@
 - Connections: MAX_CONNECTIONS. At the bound the oldest without a request in progress is closed for a newcomer.
 - Time: a connection has HEAD_S for its handshake and first request, a request ANSWER_S until its answer is taken over,
   a connection IDLE_S between two requests. Then it is closed, whatever its client does meanwhile.
-- Bytes: a request line and a header have 4 KiB each, a request has 32 headers. Bodies are not read, and the connection
-  is closed after such a request.
+- Bytes: a request line and a header have 4 KiB each, a request has 32 headers. Bodies are read by pages that take one,
+  up to the bound of the page. Otherwise they are not read, and the connection is closed after such a request.
 - Rates: newcomers and requests above a rate wait for their turns, before a handshake and before a page is made.
 """
 
@@ -15,8 +15,8 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import structlog
@@ -24,7 +24,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from parleyd.http.pace import Pace
-from parleyd.http.pages import Answer, Pages
+from parleyd.http.pages import Answer, Pages, Request, refusal
 
 MAX_CONNECTIONS = 64
 HEAD_S = 5.0
@@ -142,24 +142,61 @@ class HttpServer:
         connection.is_busy = True
         connection.limit(ANSWER_S)
         await asyncio.sleep(self._requests.delay_s(asyncio.get_running_loop().time()))
-        accept = request.headers.get("Accept", "")
-        response = _response(await self._pages.answer(request.method, request.path, accept))
-        if request.body_exists or "Upgrade" in request.headers:
+        most = self._pages.max_body_bytes(request.method, request.path)
+        body = await _body(request, most) if most else b""
+        if body is None:
+            answer = refusal(413, f"The body of this request may have {most} bytes. Nothing was changed.")
+        else:
+            answer = await self._pages.answer(self._seen(request, body))
+        response = _response(answer)
+        if (request.body_exists and not (most and body is not None)) or "Upgrade" in request.headers:
             response.force_close()
         await response.prepare(request)
+        if answer.chunks is not None:
+            await _write_all(response, answer.chunks, connection)
         await response.write_eof()
         connection.is_busy = False
         connection.limit(IDLE_S)
         return response
 
+    def _seen(self, request: web.BaseRequest, body: bytes) -> Request:
+        transport = request.transport
+        peer = None if transport is None else transport.get_extra_info("peername")
+        is_tls = transport is not None and transport.get_extra_info("sslcontext") is not None
+        host, port = peer[:2] if isinstance(peer, tuple) else ("", 0)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return Request(request.method, request.path, headers, host, port, is_tls, body)
 
-def _response(answer: Answer) -> web.Response:
-    headers = {"Server": "parleyd", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(
-        status=answer.status,
-        body=answer.body,
-        headers={**headers, **answer.headers, "Content-Type": answer.content_type},
-    )
+
+async def _body(request: web.BaseRequest, most: int) -> bytes | None:
+    """Return the body, or None if it is longer. What bounds the time is the limit of the connection."""
+    body = b""
+    while piece := await request.content.read(most + 1 - len(body)):
+        body += piece
+        if len(body) > most:
+            return None
+    return body
+
+
+async def _write_all(response: web.StreamResponse, chunks: AsyncGenerator[bytes], connection: _Connection) -> None:
+    """Write a long body. A reader has ANSWER_S for each piece. Without a reader the source ends at once."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            connection.limit(ANSWER_S)
+            await response.write(chunk)
+
+
+def _response(answer: Answer) -> web.StreamResponse:
+    headers = {
+        "Server": "parleyd",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        **answer.headers,
+        "Content-Type": answer.content_type,
+    }
+    if answer.chunks is not None:
+        return web.StreamResponse(status=answer.status, headers=headers)
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
 class _Connection:

@@ -418,7 +418,7 @@ class Settings:
         SettingSpec(
             OptionalHostPort(),
             "Monitoring",
-            "Address and port of /metrics, /healthz and /readyz, with a port of its own for each node; empty: none.",
+            "Address of the dashboard, /metrics, /healthz and /readyz, with another port for each node; empty: none.",
         ),
     ] = ""
     http_cert_file: Annotated[

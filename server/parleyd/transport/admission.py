@@ -62,6 +62,7 @@ REQUIRED: Final[dict[str, Standing]] = {
     "DescribeMember": Standing.MEMBER,
     "AnnounceMember": Standing.MEMBER,
     "ListHolders": Standing.MEMBER,
+    "ReportStatus": Standing.MEMBER,
 }
 
 

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
+from parley_proto.v1 import admin_pb2, state_pb2
 from parley_proto.v1 import peer_pb2 as pb
-from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.transport.peer_calls import ForwardFailedError
@@ -140,6 +140,12 @@ class PeerLinks:
     async def list_holders(self, node: NodeId, request: pb.ListHoldersRequest, timeout_s: float) -> pb.ListHoldersReply:
         """Ask `node`, the presumed leader, which members have an entry on disk; raises ForwardFailedError."""
         return await self._known(node).list_holders(request, timeout_s)
+
+    async def report_status(
+        self, node: NodeId, request: pb.ReportStatusRequest, timeout_s: float
+    ) -> admin_pb2.GetStatusResponse:
+        """Ask `node` for its status; raises ForwardFailedError."""
+        return await self._known(node).report_status(request, timeout_s)
 
     def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of `node`, the presumed leader; raises ForwardFailedError."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
+from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
@@ -54,6 +55,9 @@ class PeerRequestHandler(Protocol):
 
     def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
         """Return which members have an entry on disk, if this node leads."""
+
+    async def report_status(self) -> admin_pb2.GetStatusResponse:
+        """Return this node's status."""
 
     async def announced(self, record: PeerInfo) -> bool:
         """Publish a member's record for it, if the cluster has another one; False if no leader took it."""

@@ -22,8 +22,8 @@ import grpc
 import grpc.aio
 import structlog
 
+from parley_proto.v1 import admin_pb2, state_pb2
 from parley_proto.v1 import peer_pb2 as pb
-from parley_proto.v1 import state_pb2
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
@@ -232,6 +232,11 @@ class PeerLink:
         """Ask this peer, the presumed leader, which members have an entry on disk; raises ForwardFailedError."""
         with call_faults():
             return await self._connected_stub().ListHolders(request, metadata=self._metadata(), timeout=timeout_s)
+
+    async def report_status(self, request: pb.ReportStatusRequest, timeout_s: float) -> admin_pb2.GetStatusResponse:
+        """Ask this peer for its status; raises ForwardFailedError."""
+        with call_faults():
+            return await self._connected_stub().ReportStatus(request, metadata=self._metadata(), timeout=timeout_s)
 
     async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of this peer, the presumed leader; raises ForwardFailedError."""

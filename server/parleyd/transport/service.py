@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerServicer
 from parleyd.raft.errors import PeerProtocolError
@@ -252,6 +253,13 @@ class PeerService(PeerServicer):
         """Tell a member which members have an entry on disk, if this node leads."""
         await (await self._serving(context)).admit("ListHolders", context)
         return (await self._handler(request.group, context)).list_holders(request)
+
+    async def ReportStatus(  # noqa: N802
+        self, request: pb.ReportStatusRequest, context: Context
+    ) -> admin_pb2.GetStatusResponse:
+        """Tell a member this node's status."""
+        await (await self._serving(context)).admit("ReportStatus", context)
+        return await (await self._handler(request.group, context)).report_status()
 
     async def FetchState(  # noqa: N802
         self, request: pb.FetchStateRequest, context: Context

@@ -114,6 +114,16 @@ def test_importing_the_sdk_loads_no_library_of_an_extra_and_no_front_end() -> No
     assert not [module for module in added for name in unwanted if is_within(module, name)]
 
 
+def test_every_file_beside_the_code_is_in_the_wheel() -> None:
+    patterns: list[str] = PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    parts = ("client", "server", "proto")
+    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".py"]
+    named = [path for path in files if "__pycache__" not in path.parts and ".egg-info" not in str(path)]
+    missing = [path for path in named if not any(path.match(pattern) for pattern in patterns)]
+    assert len(named) > 20
+    assert missing == [], "name them in package-data of pyproject.toml"
+
+
 # ---- locks
 
 

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
@@ -212,6 +213,9 @@ class Handler:
 
     def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
         return pb.ListHoldersReply(known=True, node_ids=[1])
+
+    async def report_status(self) -> admin_pb2.GetStatusResponse:
+        return admin_pb2.GetStatusResponse()
 
     async def announced(self, record: PeerInfo) -> bool:
         self.announcements.append(record)

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
@@ -55,6 +56,7 @@ MATRIX: dict[str, tuple[Code, ...]] = {
     "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "AnnounceMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "ListHolders": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "ReportStatus": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
 }
 # What the node behind the port is asked to do. Handshake and DescribeMember change nothing anywhere.
@@ -90,6 +92,10 @@ class Recorder(Handler):
     def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
         self.done.append("ListHolders")
         return pb.ListHoldersReply()
+
+    async def report_status(self) -> admin_pb2.GetStatusResponse:
+        self.done.append("ReportStatus")
+        return admin_pb2.GetStatusResponse()
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> Any:
         self.done.append("FetchState")
@@ -214,6 +220,7 @@ def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[obj
         "ChangeCluster": lambda: any_stub.ChangeCluster(pb.ClusterChange(), metadata=metadata),
         "CountLogIn": lambda: any_stub.CountLogIn(pb.LogInAttempt(), metadata=metadata),
         "ListHolders": lambda: any_stub.ListHolders(pb.ListHoldersRequest(), metadata=metadata),
+        "ReportStatus": lambda: any_stub.ReportStatus(pb.ReportStatusRequest(), metadata=metadata),
         "FetchState": lambda: read_all(any_stub.FetchState(pb.FetchStateRequest(), metadata=metadata)),
         "Rebuild": lambda: any_stub.Rebuild(pb.RebuildRequest(), metadata=metadata),
         "AnnounceMember": lambda: any_stub.AnnounceMember(record, metadata=metadata),
