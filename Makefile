@@ -93,6 +93,11 @@ screenshots: $(READY) ## Draw the pictures of the window anew (docs/images/gui-*
 	@bash scripts/gui_libraries.sh $(BIN)/python --pictures
 	@python -m scripts.screenshots $(ARGS)
 
+.PHONY: dashboard-shots
+dashboard-shots: $(READY) ## Draw the pictures of the dashboard anew, in Chromium (docs/images/dashboard-*.png)
+	@bash scripts/chromium.sh
+	@python -m scripts.dashboard_shots $(ARGS)
+
 .PHONY: conformance
 conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write build/conformance.json
 	@python -m tests.conformance $(ARGS)

@@ -103,6 +103,7 @@ class Tab:
         answer = await self.call("Page.navigate", url=url)
         if answer.get("errorText"):
             raise ChromiumError(f"{url}: {answer['errorText']}")
+        await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     async def until(self, expression: str, timeout_s: float = 60.0) -> None:
         """Wait until an expression is true in the page; raises ChromiumError with the page's text."""
@@ -134,9 +135,9 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self) -> bytes:
-        """Return a picture of the whole page as PNG."""
-        answer = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    async def picture(self, *, whole: bool) -> bytes:
+        """Return a picture of the whole page, or of what the window shows, as PNG."""
+        answer = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(answer["data"])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from parley_proto.v1 import admin_pb2
+from parleyd.console import Console
 from parleyd.http.assets import HEADERS, Asset, load_assets
 from parleyd.http.health import Phase, Verdict
 from parleyd.http.history import History
@@ -38,11 +39,12 @@ class Dashboard:
         self._readiness = readiness
         self._history = History()
         self._state = SharedResult(self._read, FRESH_S)
+        self._console = Console(lambda: life.console if life.phase is Phase.SERVING else None)
 
     def pages(self) -> dict[str, Page]:
         """Return what answers, by paths."""
         files = {path: Page(partial(_send, asset)) for path, asset in load_assets().items()}
-        return {**files, "/dashboard.json": Page(self._show)}
+        return {**files, "/dashboard.json": Page(self._show), **self._console.pages()}
 
     async def run(self) -> None:
         """Remember what happens, until cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from parleyd.console import ConsoleParts
 from parleyd.http.health import Phase
 from parleyd.node_figures import NodeFigures
 from parleyd.status_reports import StatusReports
@@ -15,6 +16,7 @@ class Life:
     def __init__(self) -> None:
         self.figures: NodeFigures | None = None
         self.reports: StatusReports | None = None
+        self.console: ConsoleParts | None = None
         self.cluster_id = ""
         self._phase = Phase.ENTERING
         self._since_s = time.monotonic()

@@ -267,7 +267,7 @@ class Node:
         self._life.enter(Phase.STARTING)
         self._life.cluster_id = identity.cluster_id
         parts = build(self._setup())
-        self._life.figures, self._life.reports = parts.figures, parts.reports
+        self._life.figures, self._life.reports, self._life.console = parts.figures, parts.reports, parts.console
         service.start_serving(
             {GROUP: parts.handler}, identity.cluster_id, identity.node_id, parts.registry, parts.vouching
         )
@@ -290,7 +290,7 @@ class Node:
             self._life.enter(Phase.FAILED)
             raise
         finally:
-            self._life.figures = self._life.reports = None
+            self._life.figures = self._life.reports = self._life.console = None
             await parts.client_server.stop(grace=0)
             parts.passwords.close()
             await parts.runner.close()

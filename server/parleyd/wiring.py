@@ -37,7 +37,9 @@ from parleyd.backup.schedule import BackupSchedule
 from parleyd.budgets import StreamBudgets
 from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
 from parleyd.connections import BusyPeers, ConnectionWatch
+from parleyd.console import SESSION_S, ConsoleParts
 from parleyd.delivery.device_hub import DeviceHub
+from parleyd.drill import Drill
 from parleyd.entry_holders import EntryHolders
 from parleyd.events.ring import EventRing
 from parleyd.group.command_router import CommandRouter
@@ -136,6 +138,7 @@ class Components:
     backup_schedule: BackupSchedule
     figures: NodeFigures
     reports: StatusReports
+    console: ConsoleParts
 
 
 def build(setup: NodeSetup) -> Components:
@@ -198,6 +201,25 @@ def build(setup: NodeSetup) -> Components:
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     health_service = health.aio.HealthServicer()
     budgets, service = stream_budgets(settings), ServiceFigures()
+    commands = Commands(router, lambda: runner.machine.level, log_commands=settings.log_commands)
+    check = PasswordCheck(passwords, log_ins, commands)
+
+    def accounts_for(session_ttl_s: int) -> AccountsService:
+        config = AccountsConfig(session_ttl_s)
+        return AccountsService(commands, runner.readers, authenticator, passwords, check, config)
+
+    admin = AdminService(
+        view,
+        authenticator,
+        commands,
+        change_router,
+        partial(_handshake, setup),
+        trust.rebuild_member,
+        passwords,
+        backups,
+        setup.restart,
+        setup.operator_token,
+    )
     admission = AdmissionInterceptor(authenticator, call_limits(settings), busy, service)
     observer.follow(runner, addresses, trust)
     return Components(
@@ -231,19 +253,17 @@ def build(setup: NodeSetup) -> Components:
         health=health_service,
         client_server=_make_client_server(
             setup,
-            router,
-            change_router,
+            commands,
+            accounts_for(settings.session_ttl_s),
+            admin,
             view,
             authenticator,
             clients,
-            passwords,
-            log_ins,
             holders,
             health_service,
             trust,
             admission,
             budgets,
-            backups,
         ),
         connections=connection_watch(settings, busy),
         backup_schedule=schedule,
@@ -265,6 +285,15 @@ def build(setup: NodeSetup) -> Components:
             is_fenced=lambda: trust.is_fenced,
         ),
         reports=reports,
+        console=ConsoleParts(
+            accounts_for(min(settings.session_ttl_s, SESSION_S)),
+            admin,
+            authenticator,
+            view,
+            Drill(commands, runner.readers, authenticator),
+            service,
+            lambda: trust.is_fenced,
+        ),
     )
 
 
@@ -314,36 +343,23 @@ def _open_group(
 
 def _make_client_server(
     setup: NodeSetup,
-    router: CommandRouter,
-    change_router: MembershipChangeRouter,
+    commands: Commands,
+    accounts: AccountsService,
+    admin: AdminService,
     view: ClusterView,
     authenticator: Authenticator,
     clients: ConnectedClients,
-    passwords: PasswordHasher,
-    log_ins: LogInGuard,
     holders: EntryHolders,
     health_service: health.aio.HealthServicer,
     trust: StateTrust,
     admission: AdmissionInterceptor,
     budgets: StreamBudgets,
-    backups: Backups,
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
-    commands = Commands(router, lambda: view.replica.machine.level, log_commands=settings.log_commands)
     fence = FenceInterceptor(lambda: trust.is_fenced)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
-    accounts_pb2_grpc.add_AccountsServicer_to_server(
-        AccountsService(
-            commands,
-            readers,
-            authenticator,
-            passwords,
-            PasswordCheck(passwords, log_ins, commands),
-            AccountsConfig(settings.session_ttl_s),
-        ),
-        server,
-    )
+    accounts_pb2_grpc.add_AccountsServicer_to_server(accounts, server)
     accounts_pb2_grpc.add_PresenceServicer_to_server(
         PresenceService(commands, readers, authenticator, view, clients), server
     )
@@ -357,21 +373,7 @@ def _make_client_server(
         ),
         server,
     )
-    admin_pb2_grpc.add_AdminServicer_to_server(
-        AdminService(
-            view,
-            authenticator,
-            commands,
-            change_router,
-            partial(_handshake, setup),
-            trust.rebuild_member,
-            passwords,
-            backups,
-            setup.restart,
-            setup.operator_token,
-        ),
-        server,
-    )
+    admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     if settings.reflection:
         from grpc_reflection.v1alpha import reflection  # a tenth of a start, and off by default

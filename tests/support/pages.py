@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Metric
@@ -22,6 +22,7 @@ class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -31,10 +32,10 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, path: str, *headers: str, method: str = "GET", body: bytes = b"") -> Reply:
+    async def ask(self, path: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "here") -> Reply:
         """Send a request and read its answer."""
         length = (f"Content-Length: {len(body)}",) if body else ()
-        lines = (f"{method} {path} HTTP/1.1", "Host: here", *length, *headers, "", "")
+        lines = (f"{method} {path} HTTP/1.1", f"Host: {host}", *length, *headers, "", "")
         self.writer.write("\r\n".join(lines).encode() + body)
         return await self.reply(has_body=method != "HEAD")
 
@@ -43,8 +44,20 @@ class Client:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         pairs = [line.split(": ", 1) for line in head[1:] if line]
         headers = {name.lower(): value for name, value in pairs}
-        body = await self.reader.readexactly(int(headers["content-length"])) if has_body else b""
-        return Reply(int(head[0].split()[1]), headers, body)
+        cookies = [value for name, value in pairs if name.lower() == "set-cookie"]
+        if headers.get("transfer-encoding") == "chunked":
+            body = await self._chunks()
+        else:
+            body = await self.reader.readexactly(int(headers["content-length"])) if has_body else b""
+        return Reply(int(head[0].split()[1]), headers, body, cookies)
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while size := int(await self.reader.readline(), 16):
+            body += await self.reader.readexactly(size)
+            await self.reader.readline()
+        await self.reader.readline()
+        return body
 
     async def is_ended(self) -> bool:
         """Wait until the server has ended the connection."""
@@ -60,12 +73,14 @@ class Client:
             await self.writer.wait_closed()
 
 
-async def ask(address: str, path: str, *headers: str, method: str = "GET", body: bytes = b"") -> Reply:
+async def ask(
+    address: str, path: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "here"
+) -> Reply:
     """Ask a node for a page, on a connection of its own."""
-    host, _, port = address.rpartition(":")
-    client = Client(*await asyncio.open_connection(host, int(port)))
+    where, _, port = address.rpartition(":")
+    client = Client(*await asyncio.open_connection(where, int(port)))
     try:
-        return await client.ask(path, *headers, method=method, body=body)
+        return await client.ask(path, *headers, method=method, body=body, host=host)
     finally:
         await client.close()
 

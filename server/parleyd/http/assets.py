@@ -28,6 +28,7 @@ _PATHS = {
     "/": "dashboard.html",
     "/dashboard.css": "dashboard.css",
     "/dashboard.js": "dashboard.js",
+    "/administration.js": "administration.js",
     "/charts.js": "charts.js",
     "/icon.svg": "icon.svg",
 }

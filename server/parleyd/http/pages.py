@@ -38,22 +38,27 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, a body, and the headers that belong to it. `chunks` is sent instead of the body if there are any."""
+    """A status, a body, and what belongs to it. `chunks` is sent instead of the body if there are any.
+
+    `cookies` are values of Set-Cookie.
+    """
 
     status: int
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     chunks: AsyncGenerator[bytes] | None = None
+    cookies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What answers on a path, to which methods, and how long a body it reads."""
+    """What answers on a path, to which methods, how long a body it reads, and how long it may take (0: as others)."""
 
     show: Callable[[Request], Awaitable[Answer]]
     methods: tuple[str, ...] = METHODS
     max_body_bytes: int = 0
+    answer_s: float = 0.0
 
 
 class Pages:
@@ -78,10 +83,10 @@ class Pages:
         self._readiness = readiness
         self._logger = structlog.get_logger("http")
 
-    def max_body_bytes(self, method: str, path: str) -> int:
-        """Return how long a body is read of such a request; 0: none is."""
+    def bounds(self, method: str, path: str) -> tuple[int, float]:
+        """Return how many bytes of a body are read, and how long the answer may take; 0: none, and as others."""
         page = self._paths.get(path)
-        return 0 if page is None or method not in page.methods else page.max_body_bytes
+        return (0, 0.0) if page is None or method not in page.methods else (page.max_body_bytes, page.answer_s)
 
     async def answer(self, request: Request) -> Answer:
         """Return the answer to a request; never raises."""

@@ -138,15 +138,17 @@ class HttpServer:
             accepted.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        # aiohttp serves each request in a task of its own. So what a call finds out about its caller ends with it.
         connection = self._server.connection_of(request)
         connection.is_busy = True
         connection.limit(ANSWER_S)
         await asyncio.sleep(self._requests.delay_s(asyncio.get_running_loop().time()))
-        most = self._pages.max_body_bytes(request.method, request.path)
+        most, answer_s = self._pages.bounds(request.method, request.path)
         body = await _body(request, most) if most else b""
         if body is None:
             answer = refusal(413, f"The body of this request may have {most} bytes. Nothing was changed.")
         else:
+            connection.limit(answer_s or ANSWER_S)
             answer = await self._pages.answer(self._seen(request, body))
         response = _response(answer)
         if (request.body_exists and not (most and body is not None)) or "Upgrade" in request.headers:
@@ -196,7 +198,10 @@ def _response(answer: Answer) -> web.StreamResponse:
     }
     if answer.chunks is not None:
         return web.StreamResponse(status=answer.status, headers=headers)
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    response = web.Response(status=answer.status, body=answer.body, headers=headers)
+    for cookie in answer.cookies:
+        response.headers.add("Set-Cookie", cookie)
+    return response
 
 
 class _Connection:

@@ -60,7 +60,7 @@ async def test_every_file_is_served_from_the_node_with_a_strict_policy(node: Set
 
 async def test_the_files_name_no_other_host_and_nothing_that_the_policy_forbids() -> None:
     names = {path.name for path in FILES.iterdir()}
-    assert {len(load_assets()), len(names)} == {5}
+    assert {len(load_assets()), len(names)} == {6}
     for path in FILES.iterdir():
         text = path.read_text()
         assert set(re.findall(r"https?://[^\"'` )]*", text)) <= {"http://www.w3.org/2000/svg"}, path.name

@@ -68,6 +68,9 @@ const label = (x, y, content) => [
 
 const short = (name, most) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
 
+const span = (ms) => (ms < 120_000 ? `${Math.round(ms / 1000)} seconds` : `${Math.round(ms / 60_000)} minutes`);
+const ago = (ms) => `${span(ms)} ago`.replace("minutes", "min").replace("seconds", "s");
+
 // ---- messages in each second
 
 export function drawRate(seconds, nowMs, spanMs, width) {
@@ -78,14 +81,14 @@ export function drawRate(seconds, nowMs, spanMs, width) {
   const y = (rate) => bottom - (rate / limit) * (bottom - top);
   const points = seconds.filter(([at]) => at >= nowMs - spanMs).map(([at, rate]) => `${x(at).toFixed(1)},${y(rate).toFixed(1)}`);
   const ends = points.length ? [points[0].split(",")[0], points.at(-1).split(",")[0]] : [left, left];
-  return picture(width, height, `Messages stored in each second of the last five minutes, at most ${Math.round(most)}.`,
+  return picture(width, height, `Messages stored in each second of the last ${span(spanMs)}, at most ${Math.round(most)}.`,
     ...[0, 0.5, 1].flatMap((part) => [
       svg("line", { class: "grid", x1: left, x2: width, y1: y(limit * part), y2: y(limit * part) }),
       text(left - 5, y(limit * part) + 4, compact(limit * part), "muted", "end"),
     ]),
     svg("polygon", { class: "area", points: `${ends[0]},${bottom} ${points.join(" ")} ${ends[1]},${bottom}` }),
     svg("polyline", { class: "line", points: points.join(" ") }),
-    text(left, height - 4, "5 min ago", "muted", "start"), text(width - 4, height - 4, "now", "muted", "end"));
+    text(left, height - 4, ago(spanMs), "muted", "start"), text(width - 4, height - 4, "now", "muted", "end"));
 }
 
 function niceAbove(value) {
@@ -103,7 +106,10 @@ export function drawAnswers({ bounds, counts }, width) {
   const shown = counts.slice(Math.max(0, first - 1), Math.max(6, last + 2));
   const from = Math.max(0, first - 1), height = 130, bottom = 104, most = Math.max(1, ...shown);
   const step = width / Math.max(6, shown.length);
-  const name = (number) => (number < bounds.length ? milliseconds(bounds[number]) : `> ${milliseconds(bounds.at(-1))}`);
+  const name = (number) => {
+    const words = number < bounds.length ? milliseconds(bounds[number]) : `> ${milliseconds(bounds.at(-1))}`;
+    return step < 56 && number > from ? words.replace(" ms", "") : words; // where it is narrow, the first one has the unit
+  };
   const bars = shown.flatMap((count, offset) => {
     const x = offset * step, tall = count ? Math.max(2, (count / most) * (bottom - 18)) : 0;
     return [svg("rect", { class: "bar", x: x + 3, y: bottom - tall, width: step - 6, height: tall }),
@@ -125,7 +131,7 @@ export function quantile({ bounds, counts }, part) {
 
 export function answersText(answers) {
   const half = quantile(answers, 0.5);
-  return half ? `Half within ${half}, 99 of 100 within ${quantile(answers, 0.99)}, in the last five minutes.`
+  return half ? `Half within ${half}, 99 of 100 within ${quantile(answers, 0.99)} (5 min).`
     : "No message came to this node in the last five minutes.";
 }
 
@@ -136,18 +142,17 @@ const milliseconds = (seconds) => (seconds >= 1 ? `${seconds} s` : `${+(seconds 
 export function drawLeaders(leaders, nowMs, spanMs, width) {
   const height = 46, begin = nowMs - spanMs;
   const x = (at) => (Math.max(0, Math.min(spanMs, at - begin)) / spanMs) * width;
-  const names = [...new Set(leaders.map(([, name]) => name).filter(Boolean))].sort();
   const told = [];
   const bars = leaders.flatMap(([at, name, term], number) => {
     const end = number + 1 < leaders.length ? leaders[number + 1][0] : nowMs;
     if (end < begin) return [];
     told.push(name ? `${name} in term ${term}` : "nobody");
-    const wide = Math.max(2, x(end) - x(at)), odd = names.indexOf(name) % 2 ? "odd" : "";
+    const wide = Math.max(2, x(end) - x(at)), odd = number % 2 ? "odd" : "";
     const bar = svg("rect", { class: `reign ${name ? odd : "none"}`, x: x(at), y: 2, width: wide, height: 24 });
     return wide > 70 && name ? [bar, text(x(at) + 6, 19, `${short(name, 9)} · term ${term}`.slice(0, wide / 7), `on-bar reign-name ${odd}`, "start")] : [bar];
   });
-  return picture(width, height, `Who led in the last five minutes: ${told.join(", then ") || "not known"}.`, ...bars,
-    text(0, height - 4, "5 min ago", "muted", "start"), text(width, height - 4, "now", "muted", "end"));
+  return picture(width, height, `Who led in the last ${span(spanMs)}: ${told.join(", then ") || "not known"}.`, ...bars,
+    text(0, height - 4, ago(spanMs), "muted", "start"), text(width, height - 4, "now", "muted", "end"));
 }
 
 // ---- how full a queue is

@@ -1,8 +1,9 @@
 // Asks the node for its state again and again, and shows it. It asks nobody while the page is hidden.
 
 import { answersText, compact, drawAnswers, drawLeaders, drawNodes, drawRate, drawTrack } from "./charts.js";
+import { showTargets, startAdministration } from "./administration.js";
 
-const SPAN_MS = 300_000, TIMEOUT_MS = 5_000, RETRY_MS = 2_000;
+const LEAST_SPAN_MS = 60_000, MOST_SPAN_MS = 300_000, TIMEOUT_MS = 5_000, RETRY_MS = 2_000;
 const $ = (id) => document.getElementById(id);
 
 export function element(name, attributes = {}, ...children) {
@@ -36,13 +37,15 @@ function render(state) {
   show("reasons", ...[...state.reasons, ...recovered].map((reason) => element("li", {}, reason)));
   show("picture", drawNodes(state.nodes, leader));
   show("nodes", ...state.nodes.map((node) => nodeCard(node, leader, state)));
+  const spanMs = spanOf(state);
   const rate = state.seconds.length ? state.seconds.at(-1)[1] : 0;
   show("rate-text", element("strong", {}, compact(rate)), " now");
-  show("rate", drawRate(state.seconds, state.now_ms, SPAN_MS, widthOf("rate")));
+  show("rate", drawRate(state.seconds, state.now_ms, spanMs, widthOf("rate")));
   tell("answers-text", answersText(state.answers));
   show("answers", drawAnswers(state.answers, widthOf("answers")));
-  show("leaders", drawLeaders(state.leaders, state.now_ms, SPAN_MS, widthOf("leaders")));
+  show("leaders", drawLeaders(state.leaders, state.now_ms, spanMs, widthOf("leaders")));
   showEvents(state.events);
+  showTargets(state.nodes);
   show("queues", ...(state.queues ?? []).map(queueRow));
   const own = state.nodes.find((node) => node.name === state.node);
   tell("footer", `Seen from ${state.node}${own?.version ? `, release ${own.version}, level ${own.level}` : ""}. Queues, times and events are this node's own.`);
@@ -53,6 +56,10 @@ function leaderOf(state) {
   const known = state.nodes.filter((node) => node.answers && node.leader);
   return known.sort((one, other) => other.term - one.term)[0]?.leader ?? "";
 }
+
+// The charts begin where the node's memory does.
+const spanOf = ({ now_ms, leaders }) =>
+  Math.max(LEAST_SPAN_MS, Math.min(MOST_SPAN_MS, now_ms - (leaders[0]?.[0] ?? now_ms)));
 
 function summary(state, leader) {
   if (state.phase !== "serving") return `${state.node} is ${state.phase}.`;
@@ -167,4 +174,5 @@ async function follow() {
   }
 }
 
+startAdministration();
 follow();

@@ -252,6 +252,12 @@ def by_id(reader: StateReader, conversation_id: int, message_id: int) -> Message
     return record(rows[0]) if rows else None
 
 
+def of_device(reader: StateReader, conversation_id: int, device: bytes, from_id: int) -> list[tuple[int, int]]:
+    """Return id and send number of what a device has sent into a conversation, from one message on."""
+    query = "SELECT id, send_number FROM messages WHERE conversation_id = ? AND id >= ? AND device = ? ORDER BY id"
+    return [(message_id, number) for message_id, number in reader.rows(query, (conversation_id, from_id, device))]
+
+
 def queued_page(
     reader: StateReader,
     account_id: int,
