@@ -271,12 +271,15 @@ def _guide(layout: Layout, *, restart: bool) -> list[str]:
     script = layout.script
     chat = f"make chat VAR={layout.root}" if layout.is_elsewhere else "make chat"
     again = "by itself (--restart)" if restart else f"{script} start {first}"
+    pages = layout.node(first).http_address
+    dashboard = [f"  dashboard, in a browser     http://{pages}/ (sign in as {OPERATOR})"] if pages else []
     return [
         f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",
         f"  chat, in another terminal   {chat} ACCOUNT=ann TO=ben",
         f"  and in a third              {chat} ACCOUNT=ben TO=ann",
         f"  passwords of these accounts {layout.root}/clients/ACCOUNT/password; the administrator is {OPERATOR}",
         f'  parley on this cluster      eval "$({script} env)"',
+        *dashboard,
         f"  kill a node                 {script} kill {first}   or: kill -9 PID",
         f"  start it again              {again}",
         "  stop everything             Ctrl-C (the data stays)",

@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,7 +99,23 @@ class ConsoleParts:
     is_fenced: Callable[[], bool]
 
 
-Work = Callable[[ConsoleParts, Context, SessionRecord, dict[str, Any]], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of somebody who is signed in: `call` is made in the name of that session."""
+
+    parts: ConsoleParts
+    request: Request
+    call: Context
+    session: SessionRecord
+
+    async def transfer(self) -> str:
+        """Transfer leadership as the request says; return the new leader."""
+        name = str(_content(self.request).get("name", ""))
+        request = admin_pb2.TransferLeadershipRequest(name=name)
+        return str((await self.parts.admin.TransferLeadership(request, self.call)).leader)
+
+
+Work = Callable[[Asked], Awaitable[Answer]]
 
 
 class Console:
@@ -118,7 +134,7 @@ class Console:
         """Return what answers, by paths."""
         return {
             "/session": Page(self._session, ("GET", "POST"), BODY_BYTES, SIGN_IN_S),
-            "/sign-out": Page(self._act(self._sign_out), ("POST",), BODY_BYTES, ACTION_S),
+            "/sign-out": Page(self._act(_sign_out), ("POST",), BODY_BYTES, ACTION_S),
             "/transfer": Page(self._act(_transfer), ("POST",), BODY_BYTES, ACTION_S),
             "/drill": Page(self._act(self._run_drill), ("POST",), BODY_BYTES, ACTION_S),
             "/backup": Page(self._act(_back_up), ("POST",), BODY_BYTES, ACTION_S),
@@ -164,16 +180,11 @@ class Console:
                 await parts.accounts.LogOut(accounts_pb2.LogOutRequest(), call)
                 return refusal(403, NOT_ADMINISTRATOR, HEADERS)
         self._logger.info("administrator_signed_in", by=session.account_name, address=request.host)
-        answer = _told(session.account_name, may_sign_in=True, code=code_of(opened.token))
-        cookies = (
+        return _with(
+            _told(session.account_name, may_sign_in=True, code=code_of(opened.token)),
             set_cookie(request, "session", opened.token, SESSION_S),
             set_cookie(request, "device", secret, DEVICE_S),
         )
-        return Answer(answer.status, answer.content_type, answer.body, answer.headers, cookies=cookies)
-
-    async def _sign_out(self, parts: ConsoleParts, call: Context, _: SessionRecord, __: dict[str, Any]) -> Answer:
-        await parts.accounts.LogOut(accounts_pb2.LogOutRequest(), call)
-        return _told("", may_sign_in=True)
 
     # ---- what somebody does who is signed in
 
@@ -200,41 +211,38 @@ class Console:
         owner = _owner(request, session.account_id)
         read_for(owner, has_session=True)
         with self._actions.one(owner):
-            return await work(parts, _call(request, token), session, _content(request))
+            return await work(Asked(parts, request, _call(request, token), session))
 
-    async def _run_drill(
-        self, parts: ConsoleParts, call: Context, session: SessionRecord, content: dict[str, Any]
-    ) -> Answer:
+    async def _run_drill(self, asked: Asked) -> Answer:
         if self._has_drill:
             return refusal(409, DRILL_RUNS, HEADERS)
         self._has_drill = True
         try:
-            report = await parts.drill.run(
-                session, lambda: parts.view.status_update().leader, lambda: _new_leader(parts, call, content)
-            )
+            parts = asked.parts
+            report = await parts.drill.run(asked.session, lambda: parts.view.status_update().leader, asked.transfer)
         finally:
             self._has_drill = False
         self._logger.info("drill_ended", **asdict(report))
         return json_answer(200, asdict(report), HEADERS)
 
 
-async def _new_leader(parts: ConsoleParts, call: Context, content: dict[str, Any]) -> str:
-    request = admin_pb2.TransferLeadershipRequest(name=str(content.get("name", "")))
-    return str((await parts.admin.TransferLeadership(request, call)).leader)
+async def _sign_out(asked: Asked) -> Answer:
+    await asked.parts.accounts.LogOut(accounts_pb2.LogOutRequest(), asked.call)
+    return _with(_told("", may_sign_in=True), set_cookie(asked.request, "session", "", 0))
 
 
-async def _transfer(parts: ConsoleParts, call: Context, _: SessionRecord, content: dict[str, Any]) -> Answer:
-    return json_answer(200, {"leader": await _new_leader(parts, call, content)}, HEADERS)
+async def _transfer(asked: Asked) -> Answer:
+    return json_answer(200, {"leader": await asked.transfer()}, HEADERS)
 
 
-async def _back_up(parts: ConsoleParts, call: Context, _: SessionRecord, __: dict[str, Any]) -> Answer:
-    chunks = parts.admin.Backup(admin_pb2.BackupRequest(), call)
+async def _back_up(asked: Asked) -> Answer:
+    chunks = asked.parts.admin.Backup(admin_pb2.BackupRequest(), asked.call)
     try:
         first = await anext(chunks)  # what is refused is refused before a file begins
     except BaseException:
         await chunks.aclose()
         raise
-    identity = parts.view.identity
+    identity = asked.parts.view.identity
     made = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {
         **HEADERS,
@@ -278,7 +286,8 @@ async def _answered(answering: Awaitable[Answer]) -> Answer:
 def _content(request: Request) -> dict[str, Any]:
     try:
         content = json.loads(request.body or b"{}")
-    except ValueError:
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is in no name
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "The body is no JSON object. Nothing was done.")
@@ -287,6 +296,10 @@ def _content(request: Request) -> dict[str, Any]:
 
 def _told(account: str, *, may_sign_in: bool, code: str = "") -> Answer:
     return json_answer(200, {"account": account, "may_sign_in": may_sign_in, "code": code}, HEADERS)
+
+
+def _with(answer: Answer, *cookies: str) -> Answer:
+    return replace(answer, cookies=cookies)
 
 
 def _call(request: Request, token: str = "") -> Context:

@@ -27,6 +27,7 @@ LOOK_EVERY_S = 0.25
 FRESH_S = 0.5
 ASK_AGAIN_MS = 1000
 """How soon the page asks again."""
+SNAPSHOTS_TEXT = "A peer does not install the snapshots that this node sends. The reason is in parley cluster status."
 
 
 class Dashboard:
@@ -110,7 +111,8 @@ def nodes_of(members: Sequence[MemberReport]) -> list[dict[str, object]]:
 
 
 def _node(status: admin_pb2.GetStatusResponse, newest: int) -> dict[str, object]:
-    texts = (status.divergence, status.clock, status.disk, status.refused, status.snapshots)
+    snapshots = SNAPSHOTS_TEXT if status.snapshots else ""  # the reason may have addresses
+    texts = (status.divergence, status.clock, status.disk, status.refused, snapshots)
     return {
         "role": status.role,
         "term": status.term,

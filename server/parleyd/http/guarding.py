@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from parleyd.http.pages import Answer, Request, refusal
 
@@ -42,7 +42,7 @@ def refuse_stranger(request: Request) -> Answer | None:
             return refusal(403, OTHER_NAME)
     if request.method == "POST":
         origin = request.headers.get("origin", "")
-        is_same = urlsplit(origin).netloc.lower() == host.lower() and bool(host)
+        is_same = _split(origin).netloc.lower() == host.lower() and bool(host)
         if not is_same or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return refusal(403, OTHER_ORIGIN)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -57,7 +57,8 @@ def code_of(token: str) -> str:
 
 def has_code(request: Request, token: str) -> bool:
     """Return whether a request carries the code of its session."""
-    return hmac.compare_digest(request.headers.get(CODE_HEADER, "").encode(), code_of(token).encode())
+    sent = request.headers.get(CODE_HEADER, "").encode(errors="replace")  # a header may have bytes that are no text
+    return hmac.compare_digest(sent, code_of(token).encode())
 
 
 def cookie_of(request: Request, name: str) -> str:
@@ -84,8 +85,15 @@ def _cookies(request: Request) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        return urlsplit("")
+
+
 def _names_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _split(f"//{host}").hostname or ""
     return name == "localhost" or _is_loopback(name)
 
 

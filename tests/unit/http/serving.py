@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from parleyd.http.health import Verdict
-from parleyd.http.pages import Pages
+from parleyd.http.pages import Page, Pages
 from parleyd.http.rendering import MetricsPage
 from parleyd.http.server import HttpServer
 from parleyd.http.sockets import listening_socket
@@ -20,12 +20,13 @@ from tests.support.pages import Client, Reply
 
 @dataclass
 class Told:
-    """What the pages tell; a test changes it. `reads` counts how often the metrics were read."""
+    """What the pages tell; a test changes it. `reads` counts readings of the metrics. `more` are other pages."""
 
     health: Verdict = field(default_factory=Verdict)
     readiness: Verdict = field(default_factory=Verdict)
     samples: tuple[Sample, ...] = (("parley_raft_term", (), 7.0),)
     reads: int = 0
+    more: dict[str, Page] = field(default_factory=dict)
 
     def read(self) -> Iterable[Sample]:
         """Return the samples."""
@@ -34,7 +35,7 @@ class Told:
 
     def pages(self) -> Pages:
         """Make the pages."""
-        return Pages(MetricsPage(self.read), lambda: self.health, lambda: self.readiness)
+        return Pages(MetricsPage(self.read), lambda: self.health, lambda: self.readiness, self.more)
 
 
 @dataclass

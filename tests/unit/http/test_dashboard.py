@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from parley_proto.v1 import admin_pb2
-from parleyd.dashboard import nodes_of
+from parleyd.dashboard import SNAPSHOTS_TEXT, nodes_of
 from parleyd.http.assets import load_assets
 from parleyd.http.pages import METHODS
 from parleyd.settings.table import Settings
@@ -103,10 +103,12 @@ async def test_the_pages_can_only_be_read(node: Settings) -> None:
 
 async def test_a_lag_is_to_the_newest_commit_that_any_node_knows_and_a_silent_node_has_none() -> None:
     ahead = admin_pb2.GetStatusResponse(node_name="n1", commit_index=50, applied_index=50)
-    behind = admin_pb2.GetStatusResponse(node_name="n2", commit_index=40, applied_index=30, clock="n3 is wrong")
+    behind = admin_pb2.GetStatusResponse(
+        node_name="n2", commit_index=40, applied_index=30, clock="n3 is wrong", snapshots="at 10.0.0.1:7601"
+    )
     shown = nodes_of(
         [MemberReport("n1", True, ahead), MemberReport("n2", True, behind), MemberReport("n3", True, None)]
     )
     assert [node.get("lag") for node in shown] == [0, 20, None]
-    assert shown[1]["problems"] == ["n3 is wrong"]
+    assert shown[1]["problems"] == ["n3 is wrong", SNAPSHOTS_TEXT], "without the address"
     assert shown[2] == {"name": "n3", "voter": True, "answers": False}

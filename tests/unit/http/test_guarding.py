@@ -43,6 +43,8 @@ def test_a_request_of_the_own_page_may_act(request_: Request) -> None:
         (post(origin="http://localhost:7801"), 403, "another page"),
         (post(origin="http://evil.example"), 403, "another page"),
         (post(origin="null"), 403, "another page"),
+        (post(origin="http://["), 403, "another page"),
+        (post(host="["), 403, "localhost"),
         (post(origin=""), 403, "another page"),
         (post("10.0.0.9", is_tls=True, host="", origin=""), 403, "another page"),
         (post(sec_fetch_site="cross-site"), 403, "another page"),
@@ -77,3 +79,4 @@ def test_the_code_of_one_session_is_of_no_use_with_another() -> None:
     assert not has_code(post(x_parley_code=code_of("one")), "other")
     assert not has_code(post(), "one")
     assert not has_code(post(x_parley_code="é"), "one")
+    assert not has_code(post(x_parley_code="\udcff"), "one")

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import uvloop
 
 from parleyd.http import server as http_server
 from parleyd.http.health import Verdict
+from parleyd.http.pages import Answer, Page, Request
 from parleyd.port_sockets import PortSockets
 from parleyd.security.certificate_files import write_ca, write_node
 from tests.unit.http.serving import Serving, Told, serving
@@ -29,9 +30,9 @@ Test = Callable[[Serving, Told], Awaitable[None]]
 def run(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Run a test against a server, on both event loops; afterwards no task and no socket is left."""
 
-    def runs(test: Test, tls: ssl.SSLContext | None = None) -> None:
+    def runs(test: Test, tls: ssl.SSLContext | None = None, **more: Page) -> None:
         async def whole() -> None:
-            told = Told()
+            told = Told(more={f"/{name}": page for name, page in more.items()})
             async with serving(told, tls) as running:
                 await test(running, told)
             async with asyncio.timeout(20):
@@ -308,3 +309,92 @@ def test_a_handshake_that_does_not_go_on_has_a_bound_of_time_and_a_place(
         await until(lambda: running.server.connections == 0)
 
     run(test, server_tls(certificates))
+
+
+# ---- pages that take a body or send a long one
+
+
+class Endless:
+    """A page whose answer has no end; counts what was made of it, and whether it was ended."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.is_ended = False
+
+    async def show(self, _: Request) -> Answer:
+        """Begin an answer."""
+        return Answer(200, "application/octet-stream", b"", chunks=self._make())
+
+    async def _make(self) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                self.chunks += 1
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+        finally:
+            self.is_ended = True
+
+
+def test_a_long_answer_ends_at_its_source_when_its_reader_leaves(run: Callable[..., None]) -> None:
+    endless = Endless()
+
+    async def test(running: Serving, _: Told) -> None:
+        client = await running.connect()
+        client.writer.write(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+        await client.reader.readexactly(1_000_000)
+        await client.close()
+        await until(lambda: endless.is_ended)
+
+    run(test, endless=Page(endless.show))
+
+
+def test_a_long_answer_that_nobody_reads_is_ended_and_takes_bounded_memory(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "ANSWER_S", 0.3)
+    endless = Endless()
+
+    async def test(running: Serving, _: Told) -> None:
+        client = await running.connect()
+        client.writer.write(b"GET /endless HTTP/1.1\r\nHost: here\r\n\r\n")
+        await until(lambda: endless.is_ended)
+        assert endless.chunks < 400, "what the sockets take, and no more"
+        await client.close()
+
+    run(test, endless=Page(endless.show))
+
+
+def test_a_body_is_read_by_a_page_that_takes_one_up_to_its_bound_and_the_connection_goes_on(
+    run: Callable[..., None],
+) -> None:
+    seen: list[bytes] = []
+
+    async def show(request: Request) -> Answer:
+        seen.append(request.body)
+        return Answer(200, "text/plain", request.body)
+
+    async def test(running: Serving, _: Told) -> None:
+        client = await running.connect()
+        for body in (b"a", b"b" * 10):
+            assert (await client.ask("/taker", method="POST", body=body)).body == body
+        assert (await client.ask("/taker", method="POST", body=b"c" * 11)).status == 413
+        assert await client.is_ended()
+        assert seen == [b"a", b"b" * 10]
+
+    run(test, taker=Page(show, ("POST",), 10))
+
+
+def test_a_body_that_does_not_come_ends_the_connection(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "ANSWER_S", 0.3)
+
+    async def show(_: Request) -> Answer:
+        raise AssertionError("nobody asks it")
+
+    async def test(running: Serving, _: Told) -> None:
+        client = await running.connect()
+        client.writer.write(b"POST /taker HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nabc")
+        assert await client.is_ended()
+
+    run(test, taker=Page(show, ("POST",), 10, 60.0))
