@@ -36,6 +36,8 @@ from parleyd.membership.rules import (
 from parleyd.raft.types import NO_NODE, NodeId
 
 CHANGE_TIMEOUT_S = 5.0
+LONGEST_ROUND_S = CHANGE_TIMEOUT_S / 2
+"""However long an election timeout is, a change waits no longer for other nodes, and then says why it is refused."""
 PROGRESS_CHECK_INTERVAL_S = 0.01
 
 READY_WITHIN_S = 2.0
@@ -57,11 +59,13 @@ class MembershipChangeExecutor:
     ) -> None:
         """Prepare for the changes; a learner must receive within `round_ms` what the log has at its beginning.
 
+        A longer round than LONGEST_ROUND_S counts as that.
+
         A node that may restart ends within `grace_s` and a margin. Until then no other one may.
         """
         self._replica = replica
         self._connected = connected
-        self._round_s = round_ms / 1000
+        self._round_s = min(round_ms / 1000, LONGEST_ROUND_S)
         self._restart_s = grace_s + RESTART_MARGIN_S
         self._restarting = ("", 0.0)  # which node may restart, and when it has certainly gone
 
@@ -94,7 +98,7 @@ class MembershipChangeExecutor:
                 return await self._propose(PromoteMember(change.promote.name))
             case "remove":
                 await self._step_aside_if_removed(change.remove.name)
-                answering = await self._who_answers()
+                answering = await self._who_answers(besides=change.remove.name)
                 return await self._propose(RemoveMember(change.remove.name, answering, change.remove.force))
             case "transfer":
                 return await self._transfer(change.transfer.name)
@@ -138,16 +142,19 @@ class MembershipChangeExecutor:
                 )
             await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
-    async def _who_answers(self) -> frozenset[NodeId]:
+    async def _who_answers(self, besides: str) -> frozenset[NodeId]:
         """Return the nodes heard from within a round and still connected, this one included;
 
-        early if no voter is missing.
+        early if no voter but `besides` is missing.
 
         The core forgets these nodes at every check of the quorum, so one look alone would find too few.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._round_s
         heard: set[NodeId] = {self._replica.node_id}
+        row = self._replica.members.named(besides)
+        if row is not None:
+            heard.add(NodeId(row.node_id))  # nobody waits for it; whether it answers decides nothing
         while True:
             self._check_leading()
             status = self._replica.raft.status()

@@ -18,6 +18,7 @@ from parley_proto.v1 import state_pb2 as pb_state
 from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
+from parleyd.membership import changes as changes_module
 from parleyd.membership import router as router_module
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.entries import describe_change, to_committed
@@ -134,8 +135,8 @@ def leader(
     return FakeReplica(conf_state, ClusterMembers.of(members))
 
 
-def changes(replica: FakeReplica) -> MembershipChangeExecutor:
-    return MembershipChangeExecutor(replica, lambda node: node not in replica.silent, round_ms=50)  # type: ignore[arg-type]
+def changes(replica: FakeReplica, round_ms: float = 50) -> MembershipChangeExecutor:
+    return MembershipChangeExecutor(replica, lambda node: node not in replica.silent, round_ms)  # type: ignore[arg-type]
 
 
 def add(number: int, name: str = "") -> pb.ClusterChange:
@@ -244,6 +245,23 @@ async def test_a_removal_that_would_leave_no_answering_majority_needs_force() ->
     assert "n2" in reply.detail
     assert (await changes(replica).carry_out(remove("n2"))).status == pb.CHANGE_STATUS_DONE
     assert (await changes(replica).carry_out(remove("n3", force=True))).status == pb.CHANGE_STATUS_DONE
+
+
+async def test_a_silent_node_is_removed_and_a_slow_learner_refused_in_time_however_long_elections_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between distant sites an election timeout may be longer than a request waits."""
+    replica = leader((1, 2, 3), (4,))
+    replica.silent = frozenset({NodeId(2)})
+    replica.matches[NodeId(4)] = 60
+    began = asyncio.get_running_loop().time()
+    assert (await changes(replica, 60_000).carry_out(remove("n2"))).status == pb.CHANGE_STATUS_DONE
+    assert asyncio.get_running_loop().time() - began < changes_module.LONGEST_ROUND_S, "nobody waits for it"
+    monkeypatch.setattr(changes_module, "LONGEST_ROUND_S", 0.05)
+    reply = await changes(replica, 60_000).carry_out(remove("n3"))
+    assert (reply.status, "did not answer just now (n2)" in reply.detail) == (pb.CHANGE_STATUS_REFUSED, True)
+    reply = await changes(replica, 60_000).carry_out(promote("n4"))
+    assert (reply.status, "has not caught up" in reply.detail) == (pb.CHANGE_STATUS_REFUSED, True)
 
 
 async def test_force_removes_no_last_voter() -> None:
