@@ -55,6 +55,11 @@ demo: $(READY) ## Kill the leader five times under load and count every message 
 chaos: $(READY) ## Kill the leader under load (build/demo.json), then run the tests that are too long for make test
 	@python -m scripts.demo $(ARGS)
 	python -m pytest -m campaign
+	@python -m tests.operations
+
+.PHONY: operations
+operations: $(READY) ## Carry out all procedures in a row under load: what waits, what is lost (build/operations.json)
+	@python -m tests.operations $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure a real cluster, row by row; in pairs with another checkout: BASE=folder (build/bench.json)

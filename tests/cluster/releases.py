@@ -1,14 +1,19 @@
-"""Two releases of parleyd for tests, beside each other: `python -m tests.cluster.releases old|next start ...`.
+"""Other releases of parleyd for tests, beside this one: `python -m tests.cluster.releases old|next start ...`.
 
 The next release brings one level more than the product: a command that the old one does not have, and a column in one
 of the tables. `create_channel` stands for that command: it is taken away from the old release, and belongs to the next
 one's level. Nothing of this is in the product; it is patched before anything of it is used.
+
+`previous` is this release without its newest level: it has no tables, commands and rules of that level in any state.
+`installed=FILE` runs the release that FILE names, `this` among them, so a node that starts itself again takes the
+release that was installed meanwhile.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from parleyd.machine import levels
 
@@ -19,6 +24,7 @@ NEW_COMMAND = "create_channel"
 
 OLD = ("-m", "tests.cluster.releases", "old")
 NEXT = ("-m", "tests.cluster.releases", "next")
+PREVIOUS_LEVEL = levels.MAX_LEVEL - 1
 
 
 def become_old() -> None:
@@ -33,6 +39,20 @@ def become_old() -> None:
     commands.check_level = lambda command, level: None
 
 
+def installed(file: Path) -> tuple[str, ...]:
+    """Return what Python runs as a node whose release is named in a file: `previous`, `this`."""
+    return ("-m", "tests.cluster.releases", f"installed={file}")
+
+
+def become_previous() -> None:
+    """Take the newest level away."""
+    levels.MAX_LEVEL = PREVIOUS_LEVEL  # type: ignore[misc]
+
+
+def become_this() -> None:
+    """Be the product as it is."""
+
+
 def become_next() -> None:
     """Add the next level: its release, its command and its tables."""
     levels.RELEASES[NEXT_LEVEL] = NEXT_RELEASE
@@ -45,8 +65,13 @@ def become_next() -> None:
     registry.FEATURES = (*registry.FEATURES, Feature("next_release", tables={NEXT_LEVEL: column}))  # type: ignore[misc]
 
 
+BECOME = {"old": become_old, "previous": become_previous, "this": become_this, "next": become_next}
+
 if __name__ == "__main__":
-    {"old": become_old, "next": become_next}[sys.argv.pop(1)]()
+    release = sys.argv.pop(1)
+    if release.startswith("installed="):
+        release = Path(release.partition("=")[2]).read_text().strip()
+    BECOME[release]()
     from parleyd.cli import main
 
     main()
