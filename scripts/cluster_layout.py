@@ -214,6 +214,12 @@ def with_http(nodes: Sequence[NodePlan]) -> tuple[NodePlan, ...]:
     return tuple(replace(node, http_address=beside(node.client_address)) for node in nodes)
 
 
+def with_nodes(layout: Layout, *moved: NodePlan) -> Layout:
+    """Return the layout with other addresses of some nodes. The folder stays as it is."""
+    plans = {node.name: node for node in (*layout.nodes, *moved)}
+    return replace(layout, nodes=tuple(plans[name] for name in layout.names))
+
+
 def taken_addresses(nodes: Sequence[NodePlan]) -> list[str]:
     """Return those addresses on which another program listens."""
     wanted = [address for node in nodes for address in (node.client_address, node.peer_address, node.http_address)]

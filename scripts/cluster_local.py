@@ -15,7 +15,16 @@ from typing import Self
 from parley_proto.v1 import admin_pb2
 from parleyd.cli_admin import leave_claim
 from parleyd.security.codes import new_code
-from scripts.cluster_layout import Layout, Settings, create_layout, load_layout, plan_private_nodes, with_http
+from scripts.cluster_layout import (
+    Layout,
+    NodePlan,
+    Settings,
+    create_layout,
+    load_layout,
+    plan_private_nodes,
+    with_http,
+    with_nodes,
+)
 from scripts.cluster_process import Processes, ProcessState
 from scripts.cluster_status import NodeView, StatusReader
 
@@ -113,6 +122,12 @@ class LocalCluster:
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(self.log_text(name).splitlines()[-lines:])
         return "(no log)"
+
+    async def move(self, *nodes: NodePlan) -> None:
+        """Take other addresses of nodes, which must be stopped. Whoever calls this changes their settings files."""
+        self.layout = with_nodes(self.layout, *nodes)
+        self._processes.layout = self.layout
+        await self._reader.move(self.layout)
 
     # ---- what is done to nodes
 

@@ -64,7 +64,7 @@ class Processes:
 
     def __init__(self, layout: Layout, *, die_with_parent: bool = False) -> None:
         """With `die_with_parent`, nodes end when this process ends in any way. Tests and demos use it."""
-        self._layout = layout
+        self.layout = layout
         self._die_with_parent = die_with_parent and sys.platform == "linux"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.programs: dict[str, Sequence[str]] = {}  # what Python runs as a node, where it is not `parleyd`
@@ -78,7 +78,7 @@ class Processes:
             if taken := self._still_taken(name):
                 raise ClusterError(
                     f"{name} was not started: {' and '.join(taken)} {'is' if len(taken) == 1 else 'are'} taken"
-                    f"{_holder(taken)}. End that program, then: {self._layout.script} start {name}"
+                    f"{_holder(taken)}. End that program, then: {self.layout.script} start {name}"
                 )
             child = self._spawn(name)
             self._children[name] = child
@@ -91,7 +91,7 @@ class Processes:
         A process killed a moment ago may still hold its own for a while.
         """
         deadline = time.monotonic() + PORT_RELEASE_S
-        while (taken := taken_addresses([self._layout.node(name)])) and time.monotonic() < deadline:
+        while (taken := taken_addresses([self.layout.node(name)])) and time.monotonic() < deadline:
             time.sleep(0.02)
         return taken
 
@@ -130,7 +130,7 @@ class Processes:
 
     def last_words(self, name: str) -> str:
         """Return the last lines of a node's log. Empty if it could write none, for example after kill -9."""
-        with contextlib.suppress(FileNotFoundError), self._layout.log_file(name).open("rb") as log:
+        with contextlib.suppress(FileNotFoundError), self.layout.log_file(name).open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
             said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("parleyd: ")]
             killed = (self.exit_code(name) or 0) < 0
@@ -175,14 +175,14 @@ class Processes:
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, *self.programs.get(name, PROGRAM), "start", "--config"]
-        command.append(str(self._layout.config_file(name)))
+        command.append(str(self.layout.config_file(name)))
         if self._die_with_parent:
             command = [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
-        if self._layout.events_file.exists():
+        if self.layout.events_file.exists():
             environment["PARLEYD_LOG_COMMANDS"] = "yes"
-        with open(self._layout.log_file(name), "ab", opener=_open_private) as log:
+        with open(self.layout.log_file(name), "ab", opener=_open_private) as log:
             # A session of its own: Ctrl-C in this terminal reaches the supervisor, which stops nodes in good order.
             return subprocess.Popen(
                 command,
@@ -202,7 +202,7 @@ class Processes:
     def _running(self, name: str) -> psutil.Process:
         process = self.find(name)
         if process is None:
-            raise ClusterError(f"{name} is not running. To start it: {self._layout.script} start {name}")
+            raise ClusterError(f"{name} is not running. To start it: {self.layout.script} start {name}")
         return process
 
     def _end(
@@ -229,19 +229,19 @@ class Processes:
 
     def _read(self, name: str) -> ProcessRecord | None:
         try:
-            return ProcessRecord(**json.loads((self._layout.folder(name) / "process.json").read_text()))
+            return ProcessRecord(**json.loads((self.layout.folder(name) / "process.json").read_text()))
         except FileNotFoundError:
             return None
 
     def _write(self, name: str, record: ProcessRecord) -> None:
-        file = self._layout.folder(name) / "process.json"
+        file = self.layout.folder(name) / "process.json"
         part = file.with_name(f"process.json.{os.getpid()}.part")
         part.write_text(json.dumps(asdict(record)))
         part.replace(file)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._layout.root / "lock").open("w") as lock:
+        with (self.layout.root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

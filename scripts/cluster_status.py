@@ -86,6 +86,12 @@ class StatusReader:
         for channel in self._channels.values():
             await channel.close()
 
+    async def move(self, layout: Layout) -> None:
+        """Ask nodes at their addresses in another layout from now on."""
+        await self.__aexit__(None, None, None)
+        self._layout = layout
+        await self.__aenter__()
+
     async def read_all(self) -> list[NodeView]:
         """Return one view per node, in order. Never raises for a node that does not answer."""
         return list(await asyncio.gather(*(self.read(name) for name in self._layout.names)))

@@ -27,6 +27,7 @@ from parleyd.cli_cert import cert_app
 from parleyd.cli_common import EXIT_CODES, ConfigFile, foreseen, load, takes_settings
 from parleyd.cli_doctor import doctor
 from parleyd.cli_journal import journal
+from parleyd.cli_moved import moved
 from parleyd.events.source import EventSource
 from parleyd.exits import ExitCode
 from parleyd.formats import own_release
@@ -55,6 +56,7 @@ app.add_typer(admin_app, name="admin")
 app.add_typer(backup_app, name="backup")
 app.command(epilog=EXIT_CODES)(takes_settings(restore))
 app.command(epilog=EXIT_CODES)(takes_settings(recover))
+app.command(epilog=EXIT_CODES)(takes_settings(moved))
 app.command(epilog=EXIT_CODES)(doctor)
 app.command(epilog=EXIT_CODES)(journal)
 

@@ -47,6 +47,7 @@ from parleyd.security.tls import (
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import StatusPublisher
 from parleyd.storage import identity as identities
+from parleyd.storage import place
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity
@@ -89,6 +90,7 @@ async def run_node(settings: Settings, reload: Callable[[], None], events: Event
     raise_limit(settings.max_connections)
     try:
         with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
+            place.check(data.path)
             events.keep_journal(JournalWriter(JournalKeeper(data.path / FILE_NAME, settings.journal_bytes)))
             node = Node(settings, data, stop, hung_up, events)
             await node.run()
@@ -222,7 +224,8 @@ class Node:
         if known.name != self._settings.name:
             raise IdentityError(
                 f"the data directory {self._settings.data_dir} belongs to node {known.name}, but this node is named "
-                f"{self._settings.name}. Nothing was started. Give each node a data directory of its own."
+                f"{self._settings.name}. Nothing was started. Give each node a data directory of its own. A node keeps "
+                "its name: for another name, add a new node and remove this one."
             )
         return known
 

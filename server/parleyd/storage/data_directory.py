@@ -8,6 +8,7 @@ data/
   operator.token   a secret for scripts on this machine, new at each start
   fenced.json      the reason, while this node's state is not trusted
   restore-unfinished  while a restore writes the files; no node starts with it
+  place.json       where the directory is, so that a copy is told from it (place.py)
   lost-entries     which entries of the log the disk has lost; no node starts with it
   administrator-claim.json  from `parleyd admin create`, until the cluster has it
   journal.ring     the node's Raft history (events/journal.py), which nothing needs
@@ -57,7 +58,7 @@ class DataDirectory:
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
             path.chmod(0o700)  # it contains password hashes and all messages
-            descriptor = _lock(path / "lock")
+            descriptor = _lock_file(path / "lock")
         directory = cls(path, descriptor, DiskSpace(path, reserve_bytes))
         try:
             refuse_other_formats(directory.identity)
@@ -165,7 +166,20 @@ def _make_private(path: Path) -> None:
             path.chmod(0o600)
 
 
-def _lock(path: Path) -> int:
+class FolderLock:
+    """Keeps nodes from starting with a folder, until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raise DirectoryBusyError if a process runs on it."""
+        with io_errors(f"locking {folder}"):
+            self._descriptor = _lock_file(folder / "lock")
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        os.close(self._descriptor)
+
+
+def _lock_file(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
