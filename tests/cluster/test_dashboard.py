@@ -24,6 +24,14 @@ FAULTY = (
     "<input><svg role=img width=9 height=9></svg><p style='color:silver'>pale</p><p id=a></p><p id=a></p>"
     "<button style='width:9px;height:9px'>x</button>"
 )
+LINKS = """
+import("/charts.js").then(({ linkBetween }) => {
+  const node = (name, ...reaches) => ({ name, answers: true, reaches }), silent = (name) => ({ name, answers: false });
+  return [[node("a", "b"), node("b", "a")], [node("a", "b"), node("b")], [node("a"), node("b")],
+    [node("a", "b"), silent("b")], [node("a"), silent("b")], [silent("a"), silent("b")],
+  ].map((pair) => linkBetween(...pair));
+})
+"""
 LIVE = "document.body.dataset.state === 'live'"
 
 
@@ -65,6 +73,8 @@ async def test_people_see_and_steer_the_cluster_in_a_browser(cluster: LocalClust
         summary = await tab.evaluate("document.getElementById('summary').textContent")
         assert re.fullmatch(rf"{leader} leads in term \d+\. 3 of 3 nodes answer, 1 more may fail\.", summary)
         assert await tab.evaluate(f"document.querySelector('.node.leader .name').textContent === '{leader}'")
+        links = await tab.evaluate(LINKS)
+        assert links == ["up", "one-way", "down", "up", "down", "down"]
         for width, dark in ((1200, False), (1200, True), (390, False), (390, True)):
             await tab.look(width=width, height=5000, dark=dark)
             await tab.until("document.getElementById('rate').firstChild.viewBox.baseVal.width <= innerWidth")
