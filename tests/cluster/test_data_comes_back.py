@@ -67,6 +67,13 @@ async def stored(cluster: LocalCluster, name: str, person: Person) -> list[str]:
         return bodies(await raw.history(person, "ann"))
 
 
+async def audit_rows(cluster: LocalCluster, name: str, person: Person) -> list[pb.AuditRow]:
+    """The audit log, as this node has it."""
+    async with raw_client(cluster, name) as raw:
+        answer = await raw.admin.ListAudit(pb.ListAuditRequest(page_size=1000), metadata=person.metadata)
+        return list(answer.rows)
+
+
 def numbered(count: int) -> list[str]:
     return [f"message {number}" for number in range(1, count + 1)]
 
@@ -109,6 +116,7 @@ async def test_a_backup_under_load_is_restored_into_a_new_cluster_that_others_jo
         async with load(cluster, ann, "ben") as sending:
             await sending.until(50)
             acknowledged = sending.acknowledged
+            audited = await audit_rows(cluster, leader, ann)
             made = await parley("cluster", "backup", str(file), "--json")
             assert made.code == 0, made.err
             await sending.until(20)
@@ -142,6 +150,10 @@ async def test_a_backup_under_load_is_restored_into_a_new_cluster_that_others_jo
         assert status is not None
         assert status.cluster_id != old_id
         assert "cluster_was_restored" in cluster.log_text("n1")
+        rows = await audit_rows(cluster, "n2", ann)
+        assert rows[: len(audited)] == audited, "what a person noted of the audit log before is still in it"
+        assert [row.object for row in rows if row.action == "request.backup"] == [record["node"]]
+        assert [row.actor for row in rows if row.action == "cluster.restored"] == ["(operator)"]
         await goes_on(cluster, before)
 
 

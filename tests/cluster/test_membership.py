@@ -548,6 +548,10 @@ async def test_a_person_looks_after_the_members_from_the_command_line(tmp_path: 
             ("cluster grant ann", "an administrator"),
             ("cluster remove n2", "n2 is no member"),
             ("cluster status", "n1"),
+            ("cluster audit", "request.transfer-leadership  n2"),
+            ("cluster audit", "request.remove-member  n2"),
+            ("cluster audit", "(cluster)  member.removed  n2"),
+            ("cluster audit", "ann  account.registered  ann  with the code of an administrator"),
         ):
             ended, said = await parley(cluster, *line.split())
             assert (ended, answer in said) == (0, True), said

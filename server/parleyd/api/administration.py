@@ -131,7 +131,7 @@ class AdminService(AccountAdministration):
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
         change = peer_pb2.ClusterChange(add=info.self, admitted=True)
-        return await self._change(change, session, state_pb2.NOTED_REQUEST_ADD_MEMBER, request.name)
+        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_ADD_MEMBER, request.name)
 
     def _why_nobody_answers(self, request: pb.AddMemberRequest) -> str:
         silent = f"No node answers at {request.peer_address}, or not with a certificate of {request.name}."
@@ -150,7 +150,7 @@ class AdminService(AccountAdministration):
         """Make a learner a voter."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         change = peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name))
-        return await self._change(change, session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
+        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
 
     @unary
     async def RemoveMember(  # noqa: N802
@@ -159,7 +159,11 @@ class AdminService(AccountAdministration):
         """Remove a member for good."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         change = peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
-        return await self._change(change, session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
+        kind = state_pb2.NOTED_REQUEST_REMOVE_MEMBER
+        if request.name == self._view.identity.name:
+            await self._requests.note(session, kind, request.name)  # a removed node can note nothing any more
+            return await self._change(change)
+        return await self._noted_change(change, session, kind, request.name)
 
     @unary
     async def TransferLeadership(  # noqa: N802
@@ -168,7 +172,7 @@ class AdminService(AccountAdministration):
         """Transfer leadership to another voter."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         change = peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name))
-        return await self._change(change, session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
+        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
 
     @unary
     async def RestartNode(self, request: pb.RestartNodeRequest, context: Context) -> pb.RestartNodeResponse:  # noqa: N802
@@ -294,18 +298,23 @@ class AdminService(AccountAdministration):
             async for chunk in chunks:
                 yield chunk
 
-    async def _change(
+    async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
+        reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
+        _check(reply)
+        return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
+
+    async def _noted_change(
         self,
         change: peer_pb2.ClusterChange,
         session: SessionRecord,
         request: state_pb2.NotedRequest.ValueType,
         name: str,
     ) -> pb.ClusterChangeResponse:
-        reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
-        _check(reply)
-        if reply.index or reply.leader:  # otherwise there was nothing to change
-            await self._requests.note(session, request, name or reply.leader)
-        return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
+        """Make a change, and put who asked for it into the audit log, unless there was nothing to change."""
+        done = await self._change(change)
+        if done.applied_index or done.leader:
+            await self._requests.note(session, request, name or done.leader)
+        return done
 
 
 def _check(reply: peer_pb2.ClusterChangeReply) -> None:

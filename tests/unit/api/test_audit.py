@@ -79,6 +79,15 @@ async def test_who_asked_for_a_change_of_the_nodes_is_told_once_it_is_made(
     ]
 
 
+async def test_who_removes_the_node_that_is_asked_is_told_before_because_it_cannot_be_told_after(
+    cluster: InProcessCluster, raw: Raw, boss: Person
+) -> None:
+    index = cluster.index
+    answer = await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n1"), metadata=boss.metadata)
+    assert await asked(raw, boss) == [("boss", "request.remove-member", "n1")]
+    assert (answer.applied_index, cluster.index) == (index + 1, index + 1)
+
+
 async def test_what_changed_nothing_leaves_no_row(cluster: InProcessCluster, raw: Raw, boss: Person) -> None:
     await raw.admin.PromoteMember(pb.PromoteMemberRequest(name="n1"), metadata=boss.metadata)
     assert await asked(raw, boss) == []
