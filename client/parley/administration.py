@@ -14,7 +14,7 @@ import grpc
 from parley.audit_log import AuditPage, Chain, page_of
 from parley.backup_file import Progress
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, NewAccount, Quota, Setting
+from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, Invitation, NewAccount, Quota, Setting
 from parley.errors import AuditError, BadInputError
 from parley.net.backup_calls import back_up, sources
 from parley.net.unary_caller import UnaryCaller, bearer
@@ -119,6 +119,19 @@ class Administration:
             lambda channel: AdminStub(channel).CreateInvitation(request, metadata=self._metadata), repeatable=False
         )
         return answer.code, answer.expires_at_ms
+
+    async def invitations(self) -> tuple[Invitation, ...]:
+        """Return the invitations and administrators' codes that nobody has used, the one that ends first first."""
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).ListInvitations(pb.ListInvitationsRequest(), metadata=self._metadata),
+            changes=False,
+        )
+        return tuple(Invitation(one.id.hex(), one.expires_at_ms, one.administrator) for one in answer.invitations)
+
+    async def withdraw_invitation(self, invitation_id: str) -> None:
+        """Take back an invitation. One that was used or is over stays as it is."""
+        request = pb.WithdrawInvitationRequest(id=bytes.fromhex(invitation_id))
+        await self._ask(lambda channel: AdminStub(channel).WithdrawInvitation(request, metadata=self._metadata))
 
     async def reset_password(self, account: str, password: str) -> None:
         """Give an account a new password and sign out all its devices."""

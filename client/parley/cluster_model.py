@@ -147,6 +147,15 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """A code that nobody has used. Nobody finds the code from its `id`. `administrator`: it was made on a node."""
+
+    id: str
+    expires_at_ms: int
+    administrator: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
     """What an account has stored and may store, in bytes. 0 is no limit. `own`: it has a quota of its own."""
 

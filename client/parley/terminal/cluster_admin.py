@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from parley import Administration, BadInputError, parse_endpoints
+from parley import Administration, BadInputError, Invitation, parse_endpoints
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_new_password
+
+SHOWN_OF_ID = 12
 
 
 @asynccontextmanager
@@ -94,6 +96,32 @@ async def invite(options: ConnectionOptions, days: int) -> None:
         code, expires_at_ms = await administration.create_invitation(days * 86_400)
         say(code)
         note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
+
+
+async def invitations(options: ConnectionOptions, withdraw: str, *, as_json: bool) -> None:
+    """List the codes that nobody has used, or take one back: `withdraw` is the beginning of its id."""
+    async with _administration(options) as administration:
+        found = await administration.invitations()
+        if withdraw:
+            chosen = [one for one in found if one.id.startswith(withdraw.lower())]
+            if len(chosen) != 1:
+                raise BadInputError(
+                    f"{len(chosen)} unused invitations have an id that begins with {withdraw!r}. Nothing was changed. "
+                    "See: parley cluster invitations"
+                )
+            await administration.withdraw_invitation(chosen[0].id)
+            note(f"Withdrawn: {_invitation_line(chosen[0])}")
+            return
+    if as_json:
+        say(text.as_json([asdict(one) for one in found]))
+        return
+    for one in found:
+        say(_invitation_line(one))
+
+
+def _invitation_line(one: Invitation) -> str:
+    kind = "for an administrator" if one.administrator else "for an account"
+    return f"{one.id[:SHOWN_OF_ID]}  until {text.time_text(one.expires_at_ms)}  {kind}"
 
 
 async def reset_password(options: ConnectionOptions, account: str, *, password_stdin: bool) -> None:

@@ -190,6 +190,20 @@ async def invite(
     await cluster_admin.invite(options, days)
 
 
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def invitations(
+    options: ConnectionOptions,
+    withdraw: Annotated[
+        str,
+        typer.Option("--withdraw", metavar="ID", help="Take this one back: the beginning of its id. Default: list."),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the invitations and the codes of administrators that nobody has used, or take one back."""
+    await cluster_admin.invitations(options, withdraw, as_json=as_json)
+
+
 @cluster_app.command(name="import-accounts", epilog=EPILOG)
 @with_connection_options
 async def import_accounts(

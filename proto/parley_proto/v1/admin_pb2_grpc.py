@@ -84,6 +84,16 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.FromString,
                 _registered_method=True)
+        self.ListInvitations = channel.unary_unary(
+                '/parley.v1.Admin/ListInvitations',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListInvitationsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListInvitationsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawInvitation = channel.unary_unary(
+                '/parley.v1.Admin/WithdrawInvitation',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationResponse.FromString,
+                _registered_method=True)
         self.ResetPassword = channel.unary_unary(
                 '/parley.v1.Admin/ResetPassword',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
@@ -218,6 +228,20 @@ class AdminServicer:
 
     def CreateInvitation(self, request, context):
         """Makes a code with which one account may be registered, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvitations(self, request, context):
+        """The invitations and the codes of administrators that nobody has used, the one that ends first first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawInvitation(self, request, context):
+        """Takes back one of them. One that was used or is over is withdrawn already. Needs level 3.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -362,6 +386,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.CreateInvitation,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.SerializeToString,
+            ),
+            'ListInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvitations,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListInvitationsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListInvitationsResponse.SerializeToString,
+            ),
+            'WithdrawInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawInvitation,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationResponse.SerializeToString,
             ),
             'ResetPassword': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetPassword,
@@ -694,6 +728,60 @@ class Admin:
             '/parley.v1.Admin/CreateInvitation',
             parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ListInvitations',
+            parley__proto_dot_v1_dot_admin__pb2.ListInvitationsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ListInvitationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/WithdrawInvitation',
+            parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.WithdrawInvitationResponse.FromString,
             options,
             channel_credentials,
             insecure,

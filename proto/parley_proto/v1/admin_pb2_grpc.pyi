@@ -57,6 +57,10 @@ class AdminStub:
     """Makes an account an administrator, or revokes that."""
     CreateInvitation: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateInvitationRequest, _admin_pb2.CreateInvitationResponse]
     """Makes a code with which one account may be registered, once."""
+    ListInvitations: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListInvitationsRequest, _admin_pb2.ListInvitationsResponse]
+    """The invitations and the codes of administrators that nobody has used, the one that ends first first."""
+    WithdrawInvitation: _grpc.UnaryUnaryMultiCallable[_admin_pb2.WithdrawInvitationRequest, _admin_pb2.WithdrawInvitationResponse]
+    """Takes back one of them. One that was used or is over is withdrawn already. Needs level 3."""
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]
     """Gives an account a new password and signs out all its devices."""
     SuspendAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]
@@ -116,6 +120,10 @@ class AdminAsyncStub(AdminStub):
     """Makes an account an administrator, or revokes that."""
     CreateInvitation: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateInvitationRequest, _admin_pb2.CreateInvitationResponse]  # type: ignore[assignment]
     """Makes a code with which one account may be registered, once."""
+    ListInvitations: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListInvitationsRequest, _admin_pb2.ListInvitationsResponse]  # type: ignore[assignment]
+    """The invitations and the codes of administrators that nobody has used, the one that ends first first."""
+    WithdrawInvitation: _aio.UnaryUnaryMultiCallable[_admin_pb2.WithdrawInvitationRequest, _admin_pb2.WithdrawInvitationResponse]  # type: ignore[assignment]
+    """Takes back one of them. One that was used or is over is withdrawn already. Needs level 3."""
     ResetPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Gives an account a new password and signs out all its devices."""
     SuspendAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]  # type: ignore[assignment]
@@ -232,6 +240,22 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CreateInvitationResponse, _abc.Awaitable[_admin_pb2.CreateInvitationResponse]]:
         """Makes a code with which one account may be registered, once."""
+
+    @_abc_1.abstractmethod
+    def ListInvitations(
+        self,
+        request: _admin_pb2.ListInvitationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListInvitationsResponse, _abc.Awaitable[_admin_pb2.ListInvitationsResponse]]:
+        """The invitations and the codes of administrators that nobody has used, the one that ends first first."""
+
+    @_abc_1.abstractmethod
+    def WithdrawInvitation(
+        self,
+        request: _admin_pb2.WithdrawInvitationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.WithdrawInvitationResponse, _abc.Awaitable[_admin_pb2.WithdrawInvitationResponse]]:
+        """Takes back one of them. One that was used or is over is withdrawn already. Needs level 3."""
 
     @_abc_1.abstractmethod
     def ResetPassword(

@@ -8,7 +8,7 @@ from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.api.account_import import PlannedImport
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of, owner_at
-from parleyd.api.cluster_status import quota_of
+from parleyd.api.cluster_status import invitations, quota_of
 from parleyd.api.commands import Commands
 from parleyd.api.errors import Context, refusal, unary
 from parleyd.group.readers import StateReaders
@@ -62,6 +62,26 @@ class AccountAdministration(AdminServicer):
         return pb.CreateInvitationResponse(
             code=code, expires_at_ms=expires_at_ms, position=self._authenticator.position(index)
         )
+
+    @unary
+    async def ListInvitations(  # noqa: N802
+        self, request: pb.ListInvitationsRequest, context: Context
+    ) -> pb.ListInvitationsResponse:
+        """Return the codes that nobody has used."""
+        await self._authenticator.session_at(context, request.seen)
+        await self._authenticator.session_that_may(context, Action.INVITE, changes=False)
+        now_ms = self._authenticator.now_ms
+        return await self._readers.run(lambda reader: invitations(reader, now_ms))
+
+    @unary
+    async def WithdrawInvitation(  # noqa: N802
+        self, request: pb.WithdrawInvitationRequest, context: Context
+    ) -> pb.WithdrawInvitationResponse:
+        """Take back a code that nobody has used."""
+        session = await self._authenticator.session_that_may(context, Action.INVITE, about="withdrawn")
+        command = state_pb2.WithdrawCode(session_id=session.session_id, digest=request.id)
+        index, _ = await self._commands.apply(state_pb2.Command(withdraw_code=command))
+        return pb.WithdrawInvitationResponse(position=self._authenticator.position(index))
 
     @unary
     async def ResetPassword(  # noqa: N802

@@ -118,6 +118,8 @@ ACCESS = {
     "/parley.v1.Admin/ListSettings": Access.SESSION,
     "/parley.v1.Admin/ListAudit": Access.SESSION,
     "/parley.v1.Admin/CreateInvitation": Access.SESSION,
+    "/parley.v1.Admin/ListInvitations": Access.SESSION,
+    "/parley.v1.Admin/WithdrawInvitation": Access.SESSION,
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
     "/parley.v1.Admin/SuspendAccount": Access.SESSION,

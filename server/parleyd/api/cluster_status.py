@@ -11,7 +11,8 @@ from importlib.metadata import version
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.api.cluster_view import ClusterView
 from parleyd.delivery.position import position_of
-from parleyd.machine.features import accounts, audit, generations, quotas, settings
+from parleyd.machine.authorisation import Role as AccountRole
+from parleyd.machine.features import accounts, audit, codes, generations, quotas, settings
 from parleyd.machine.features.generations import GenerationRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.reader import StateReader, Summary
@@ -112,6 +113,22 @@ def audit_page(reader: StateReader, after_number: int, limit: int, max_bytes: in
             removed_number=page.removed_number,
             last_number=page.last_number,
             last_hash=page.last_hash,
+            position=position_of(reader),
+        )
+
+
+def invitations(reader: StateReader, now_ms: int) -> pb.ListInvitationsResponse:
+    """Return the codes that nobody has used."""
+    with reader.consistent():
+        return pb.ListInvitationsResponse(
+            invitations=[
+                pb.Invitation(
+                    id=code.digest,
+                    expires_at_ms=code.expires_at_ms,
+                    administrator=code.role == AccountRole.ADMINISTRATOR,
+                )
+                for code in codes.waiting(reader, now_ms)
+            ],
             position=position_of(reader),
         )
 

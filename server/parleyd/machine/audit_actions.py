@@ -24,6 +24,7 @@ class AuditAction(StrEnum):
     ROLE_CLAIMED = "role.claimed"
     INVITATION_MADE = "invitation.made"
     QUOTA_SET = "quota.set"
+    INVITATION_WITHDRAWN = "invitation.withdrawn"
     SETTING_CHANGED = "setting.changed"
     TIME_SET = "time.set"
     LEVEL_RAISED = "level.raised"

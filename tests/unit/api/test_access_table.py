@@ -119,6 +119,8 @@ TABLE: dict[str, Row] = {
     "Admin.RebuildMember": Row(ADMINISTRATOR, admin_pb2.RebuildMemberRequest(name="n1")),
     "Admin.SetAdministrator": Row(ADMINISTRATOR, admin_pb2.SetAdministratorRequest(account="ben", administrator=True)),
     "Admin.CreateInvitation": Row(ADMINISTRATOR, admin_pb2.CreateInvitationRequest()),
+    "Admin.ListInvitations": Row(ADMINISTRATOR, admin_pb2.ListInvitationsRequest()),
+    "Admin.WithdrawInvitation": Row(ADMINISTRATOR, admin_pb2.WithdrawInvitationRequest(id=bytes(32))),
     "Admin.ResetPassword": Row(ADMINISTRATOR, admin_pb2.ResetPasswordRequest(account="ben", password=NEW_PASSWORD)),
     "Admin.SuspendAccount": Row(ADMINISTRATOR, admin_pb2.SuspendAccountRequest(account="ben")),
     "Admin.ReleaseAccount": Row(ADMINISTRATOR, admin_pb2.ReleaseAccountRequest(account="ben")),

@@ -183,6 +183,25 @@ async def test_administrators_suspend_list_and_release_from_the_command_line(tmp
         assert "suspended" not in (await anna("accounts")).out
 
 
+async def test_administrators_list_and_withdraw_invitations_from_the_command_line(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        boss, anna = Parley(tmp_path / "boss", cluster), Parley(tmp_path / "anna", cluster)
+        await boss("login", "boss", PARLEY_PASSWORD=PASSWORD)
+        await boss("cluster", "settings", "registration=1")
+        assert (await boss("cluster", "invitations")).out == ""
+        codes = [(await boss("cluster", "invite", "--days", days)).out.strip() for days in ("1", "2")]
+        first, second = (await boss("cluster", "invitations")).out.splitlines()
+        assert re.fullmatch(r"[0-9a-f]{12}  until \S+ \S+  for an account", first)
+        assert not any(code in first + second for code in codes)
+        done = await boss("cluster", "invitations", "--withdraw", first.split()[0])
+        assert (done.code, "Withdrawn" in done.err) == (0, True)
+        assert (await boss("cluster", "invitations", "--withdraw", first.split()[0])).code == ExitCode.USAGE
+        assert (await boss("cluster", "invitations")).out.splitlines() == [second]
+        refused = await anna("register", "anna", "--code", codes[0], PARLEY_PASSWORD=PASSWORD)
+        assert (refused.code, "code is wrong" in refused.err) == (ExitCode.REFUSED, True)
+        assert (await anna("register", "anna", "--code", codes[1], PARLEY_PASSWORD=PASSWORD)).code == 0
+
+
 async def test_administrators_give_an_account_a_quota_from_the_command_line(tmp_path: Path) -> None:
     async with cluster_with_boss() as cluster:
         cluster.add_account("anna", PASSWORD)

@@ -113,6 +113,33 @@ def test_an_account_that_is_there_claims_it_and_a_retry_finds_it_done(node: Node
     assert code_of(node, claim_administrator=other) == pb.RESULT_CODE_INVALID_CODE
 
 
+def test_a_code_that_was_withdrawn_makes_nobody_anything(node: Node, ada: int) -> None:
+    assert offer(node, b"e" * 32) == OK
+    invited = pb.Invite(session_id=ada, digest=b"i" * 32, expires_at_ms=LATER_MS - 1)
+    assert code_of(node, invite=invited) == OK
+    found = codes.waiting(node.reader, node.now_ms)
+    assert [(one.digest, one.role) for one in found] == [
+        (b"i" * 32, Role.USER),
+        (b"e" * 32, Role.ADMINISTRATOR),
+    ]
+    for digest_of in (b"e" * 32, b"i" * 32):
+        command = pb.WithdrawCode(session_id=ada, digest=digest_of)
+        assert code_of(node, withdraw_code=command) == code_of(node, withdraw_code=command) == OK
+        assert registered(node, "eve", digest_of) == pb.RESULT_CODE_INVALID_CODE
+    assert codes.waiting(node.reader, node.now_ms) == ()
+    short = pb.WithdrawCode(session_id=ada, digest=b"e")
+    assert code_of(node, withdraw_code=short) == pb.RESULT_CODE_INVALID_LENGTH
+    bob = signed_in(node, "bob", 2)
+    others = pb.WithdrawCode(session_id=bob, digest=b"e" * 32)
+    assert code_of(node, withdraw_code=others) == pb.RESULT_CODE_NOT_ALLOWED
+
+
+def test_codes_that_are_over_are_not_listed(node: Node, ada: int) -> None:
+    assert offer(node, b"e" * 32, expires_at_ms=node.now_ms + 5000) == OK
+    assert len(codes.waiting(node.reader, node.now_ms)) == 1
+    assert codes.waiting(node.reader, node.now_ms + 5000) == ()
+
+
 def test_a_code_ends_by_itself(node: Node) -> None:
     offer(node, expires_at_ms=node.now_ms + 5000)
     assert registered(node, "ada", CODE, at_ms=node.now_ms + 6000) == pb.RESULT_CODE_INVALID_CODE

@@ -213,6 +213,13 @@ EXAMPLES: dict[str, Example] = {
         "node id 9",
         before=_invite_node,
     ),
+    "withdraw_code": Example(
+        lambda node, ada: pb.Command(withdraw_code=pb.WithdrawCode(session_id=ada, digest=b"d" * 32)),
+        "ada",
+        "",
+        "of an administrator",
+        before=_offer,
+    ),
     "set_quota": Example(
         lambda node, ada: pb.Command(set_quota=pb.SetQuota(session_id=ada, account="bob", max_bytes=5)),
         "ada",

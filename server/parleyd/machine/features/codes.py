@@ -6,6 +6,7 @@ directory (`parleyd admin create`), so no client can become the first administra
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
@@ -54,6 +55,18 @@ def claim_administrator(state: State, actor: Actor, command: pb.ClaimAdministrat
     return result(pb.RESULT_CODE_OK)
 
 
+def withdraw(state: State, actor: Actor, command: pb.WithdrawCode) -> pb.CommandResult:
+    """Remove a code that was not used. One that is not there any more is withdrawn already."""
+    if len(command.digest) != CODE_DIGEST_BYTES:
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    row = state.connection.execute("SELECT role FROM codes WHERE digest = ?", (command.digest,)).get
+    if row is not None:
+        state.connection.execute("DELETE FROM codes WHERE digest = ?", (command.digest,))
+        detail = "of an administrator" if Role(row) == Role.ADMINISTRATOR else ""
+        audit.record(state, actor.account.name, AuditAction.INVITATION_WITHDRAWN, "", detail)
+    return result(pb.RESULT_CODE_OK)
+
+
 def use(state: State, digest: bytes, roles: tuple[Role, ...]) -> Role | None:
     """Use a code for one of these roles up; return its role, or None if there is no such code any more."""
     row = state.connection.execute(
@@ -91,6 +104,9 @@ FEATURE = Feature(
     tables={CODES_LEVEL: TABLES},
     commands={
         "invite": SignedInCommand(invite, Action.INVITE, CODES_LEVEL, audits=(AuditAction.INVITATION_MADE,)),
+        "withdraw_code": SignedInCommand(
+            withdraw, Action.INVITE, CODES_LEVEL, audits=(AuditAction.INVITATION_WITHDRAWN,)
+        ),
         "offer_administrator": Command(offer_administrator, CODES_LEVEL, audits=(AuditAction.ROLE_OFFERED,)),
         "claim_administrator": SignedInCommand(
             claim_administrator, Action.CLAIM_ADMINISTRATOR, CODES_LEVEL, audits=(AuditAction.ROLE_CLAIMED,)
@@ -100,6 +116,23 @@ FEATURE = Feature(
 
 
 # ---- queries
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCode:
+    """A code that nobody has used."""
+
+    digest: bytes
+    role: int
+    expires_at_ms: int
+
+
+def waiting(reader: StateReader, now_ms: int) -> tuple[WaitingCode, ...]:
+    """Return the codes that can be used, the one that ends first first: at most MAX_CODES of each role."""
+    if reader.level() < CODES_LEVEL:
+        return ()
+    query = "SELECT digest, role, expires_at_ms FROM codes WHERE expires_at_ms > ? ORDER BY expires_at_ms, digest"
+    return tuple(WaitingCode(*row) for row in reader.rows(query, (now_ms,)))
 
 
 def role_of(reader: StateReader, digest: bytes, now_ms: int) -> Role | None:
