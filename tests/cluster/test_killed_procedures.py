@@ -21,6 +21,7 @@ from tests.cluster.load import load
 from tests.cluster.raw import PASSWORD, Person
 from tests.cluster.test_data_comes_back import command_of, numbered, on_stopped, stored, two_people
 from tests.cluster.test_membership import a_leader, give_table, token_file, until_members, wipe
+from tests.unit.client.test_command import Parley
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.campaign, pytest.mark.timeout(600)]
 
@@ -152,6 +153,19 @@ async def test_a_recovery_that_is_killed_at_many_moments_is_repeated_and_keeps_a
         assert killed > ROUNDS // 2, "too few were killed while they worked"
 
 
+async def token_of_a_killed_run(parley: Parley, lost: str, reached: Callable[[], bool]) -> list[str]:
+    """Run a replacement until a moment, and kill it; the token that it printed, if it came as far."""
+    async with parley.running("cluster", "replace", lost) as command:
+        assert command.stdout is not None
+        reading = asyncio.ensure_future(command.stdout.readline())
+        await until(lambda: command.returncode is not None or reached())
+        assert command.returncode != 0, "there is no new node"  # it may have refused: then it is repeated
+        with contextlib.suppress(ProcessLookupError):
+            command.kill()
+        token = (await reading).decode().strip()
+        return [token] if token else []
+
+
 async def test_a_replacement_that_is_killed_at_many_moments_is_repeated_until_the_new_node_is_a_voter(
     tmp_path: Path,
 ) -> None:
@@ -166,18 +180,13 @@ async def test_a_replacement_that_is_killed_at_many_moments_is_repeated_until_th
             cluster.kill(lost)
             wipe(cluster, lost)
             give_table(cluster.layout, lost, "join", cluster.others(lost))
-            tokens = []
-            for number in range(ROUNDS):
+            tokens: list[str] = []
+            number = 0
+            while number < ROUNDS or not tokens:
+                number += 1
+                assert number < 5 * ROUNDS, "no run came as far as its token"
                 # While it looks, asks for the removal, has just been answered, has printed its token, and waits.
-                async with parley.running("cluster", "replace", lost) as command:
-                    reached = after(0.7 * (number + 1))
-                    assert command.stdout is not None
-                    reading = asyncio.ensure_future(command.stdout.readline())
-                    await until(lambda: command.returncode is not None or reached())  # noqa: B023
-                    assert command.returncode is None, "it ended by itself, but there is no new node"
-                    command.kill()
-                    token = (await reading).decode().strip()
-                    tokens += [token] if token else []
+                tokens += await token_of_a_killed_run(parley, lost, after(0.7 * number))
             async with parley.running("cluster", "replace", lost) as command:
                 assert command.stdout is not None
                 tokens.append((await command.stdout.readline()).decode().strip())

@@ -24,7 +24,7 @@ from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineError
 from parleyd.machine.files import check_release
 from parleyd.page_checksums import CHECKSUM_BYTES, ChecksumsUnavailableError, checksum_vfs
-from parleyd.storage import fence, identity, lost_entries
+from parleyd.storage import fence, identity, lost_entries, place
 from parleyd.storage.errors import StorageError
 from parleyd.storage.format_table import read_format
 from parleyd.storage.log_file import PAGE_BYTES
@@ -60,6 +60,7 @@ def look_at_directory(path: Path, *, locks: Path = _LOCKS) -> DirectoryLook:
         holder_pid=holder,
         identity_name=name,
         identity_error=identity_error,
+        place_error=_error_of(lambda: place.refuse_copy(path)),
         log_error=_log_error(path / "raft.sqlite", is_running=holder != 0),
         state_error=_state_error(path / "state.sqlite"),
         fence="" if found_fence is None else found_fence.reason,

@@ -35,6 +35,7 @@ class DirectoryLook:
     is_own: bool = True  # it belongs to this user
     holder_pid: int = 0  # of the process that runs on it; 0 for none
     identity_error: str = ""
+    place_error: str = ""  # it is a copy, or a copy took its place
     identity_name: str = ""  # empty for a node that was never started
     log_error: str = ""
     state_error: str = ""

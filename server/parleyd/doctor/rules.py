@@ -110,6 +110,11 @@ def _identity(look: DirectoryLook, facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _place(look: DirectoryLook, _: Facts) -> Iterator[Finding]:
+    if look.place_error:
+        yield critical(text=f"{look.place_error}.", effect=_NO_START, command="parleyd moved --help")
+
+
 def _log(look: DirectoryLook, _: Facts) -> Iterator[Finding]:
     for text in filter(None, (look.log_error, look.lost_entries)):
         yield critical(text=text, effect=_NO_START, command=_MENDED_BY_REJOIN)
@@ -328,6 +333,7 @@ RULES: tuple[Rule[Any], ...] = (
     Rule("certificate", "Certificate, key and CA fit.", lambda facts: facts.certificate, _certificate),
     Rule("data_directory", "The data directory is private.", lambda facts: facts.directory, _data_directory),
     Rule("identity", "The identity can be read.", _on_disk, _identity),
+    Rule("place", "The directory is no copy.", _on_disk, _place),
     Rule("log", "The log can be read.", _on_disk, _log),
     Rule("state", "The state can be read.", _on_disk, _state),
     Rule("pages", "The pages match their checksums.", lambda facts: facts.pages, _pages),

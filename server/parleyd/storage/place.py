@@ -39,10 +39,16 @@ class Place:
 
 def check(folder: Path) -> None:
     """Write the place of a directory that has none, and raise IdentityError for a copy and for a retired original."""
+    place = refuse_copy(folder)
+    if place is None or place.folder != str(folder.absolute()):  # else the folder was renamed
+        _write(folder)
+
+
+def refuse_copy(folder: Path) -> Place | None:
+    """Raise IdentityError for a copy and for a retired original; else return its place. Changes nothing."""
     place = _read(folder)
     if place is None:
-        _write(folder)
-        return
+        return None
     _refuse_retired(folder, place)
     if not place.is_here:
         raise IdentityError(
@@ -51,8 +57,7 @@ def check(folder: Path) -> None:
             "stopped before its whole directory was copied, and the original is never started again: parleyd moved. "
             "Otherwise replace the node: parley cluster replace NAME"
         )
-    if place.folder != str(folder.absolute()):
-        _write(folder)  # the folder was renamed
+    return place
 
 
 def settle(folder: Path, *, original_is_gone: bool = False) -> str:

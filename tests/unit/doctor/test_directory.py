@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from parleyd.doctor.directory import holder_of, look_at_directory, look_at_pages
 from parleyd.doctor.facts import DirectoryLook
 from parleyd.group.opening import create_files, open_files
 from parleyd.raft.types import NodeId
-from parleyd.storage import fence, lost_entries
+from parleyd.storage import fence, lost_entries, place
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
@@ -197,6 +198,15 @@ def test_the_marks_of_a_fenced_node_and_of_a_lost_log_are_read(folder: Path) -> 
     look = look_at_directory(folder)
     assert look.fence == "its state differs at entry 7"
     assert "entries 3 to 9" in look.lost_entries
+
+
+def test_a_copy_is_told_from_its_original_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
+    assert look_at_directory(folder).place_error == ""
+    assert not (folder / "place.json").exists()
+    place.check(folder)
+    shutil.copytree(folder, tmp_path / "copy")
+    assert look_at_directory(folder).place_error == ""
+    assert "is a copy of the data directory" in look_at_directory(tmp_path / "copy").place_error
 
 
 def test_the_holder_of_a_lock_is_that_of_the_same_file(tmp_path: Path) -> None:
