@@ -15,6 +15,7 @@ import pytest
 
 from tests.leftovers import MARK, end_processes
 from tests.scheduling import LastingGroupScheduling
+from tests.support.prefork import PREFORK
 from tests.time_limit import TimeLimit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_outlives_the_tests() -> Iterator[None]:
     yield
+    PREFORK.stop()
     left = end_processes()
     assert not left, f"tests left processes behind: {left}"
 

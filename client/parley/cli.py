@@ -46,6 +46,7 @@ from parley.terminal.completion import complete_target
 from parley.terminal.context_commands import context_app
 from parley.terminal.exits import EPILOG
 from parley.terminal.filter_command import filter_app
+from parley.terminal.lazy_commands import lazy_command
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.standard_streams import run_with_standard_streams
 
@@ -348,7 +349,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line."""
-    run_with_standard_streams(app)
+    run_with_standard_streams(lazy_command(app))
 
 
 if __name__ == "__main__":

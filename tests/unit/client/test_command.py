@@ -19,6 +19,7 @@ from parley.terminal.options import ConnectionOptions, Flags, resolve_options
 from parleyd.machine.records import MemberRow
 from tests.leftovers import MARK
 from tests.support.node import InProcessCluster, running_cluster
+from tests.support.prefork import PREFORK
 from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import PASSWORD, until
 
@@ -50,16 +51,8 @@ class Parley:
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "parley.cli",
-            *arguments,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env={**self.environment, **environment},
-        )
+        own = {**self.environment, **environment}
+        return await PREFORK.start("parley.cli", *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=own)
 
     @asynccontextmanager
     async def running(self, *arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
