@@ -111,6 +111,21 @@ async def test_a_second_process_on_the_same_data_directory_is_refused(cluster: L
     await cluster.wait_until_answering("n1")
 
 
+async def test_a_copy_of_a_data_directory_is_refused_beside_its_original_also_at_other_addresses(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    other = plan_private_nodes(1)[0]
+    copied = tmp_path / "copy"
+    shutil.copytree(cluster.layout.data_dir("n1"), copied, ignore=shutil.ignore_patterns("*-wal", "*-shm", "snapshots"))
+    ended = await parleyd(
+        *("start", "--config", str(cluster.layout.config_file("n1")), "--data-dir", str(copied)),
+        *("--client-listen", other.client_address, "--peer-listen", other.peer_address),
+    )
+    assert ended.code == ExitCode.STORAGE
+    assert f"is a copy of the data directory {cluster.layout.data_dir('n1')}" in ended.output
+    await cluster.wait_until_answering("n1")
+
+
 async def test_a_port_that_is_taken_is_named(cluster: LocalCluster, tmp_path: Path) -> None:
     taken = cluster.address("n1")
     ended = await parleyd(
