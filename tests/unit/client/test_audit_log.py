@@ -4,6 +4,7 @@ What can go wrong: the client hashes another form than the nodes; a row that was
 file that was cut short passes; a hash that was noted earlier is not missed.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import parley.administration
-from parley import AuditError, AuditRow, BadInputError, RefusedError, check_audit_file
+from parley import AuditChain, AuditError, AuditRow, BadInputError, RefusedError, check_audit_file
 from parley.audit_log import FIRST_HASH, hash_of
+from parley.terminal import audit_commands
 from parley.terminal.exits import ExitCode
 from parleyd.machine.features.audit import row_hash
 from tests.support.node import InProcessCluster, running_cluster
@@ -82,6 +84,29 @@ async def test_a_row_that_was_altered_on_the_disk_of_the_node_is_found(tmp_path:
         with pytest.raises(AuditError, match=found):
             async for _ in (await client.administration()).audit():
                 pass
+
+
+async def test_rows_that_come_while_somebody_follows_are_printed_once_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    monkeypatch.setattr(audit_commands, "FOLLOW_EVERY_S", 0.01)
+    monkeypatch.setattr(audit_commands, "say", said.put_nowait)
+    async with cluster_with_rows() as cluster, signed_in(cluster, tmp_path, "boss") as client:
+        administration = await client.administration()
+        [page] = [page async for page in administration.audit()]
+        chain = AuditChain(page.head, page.rows[-1].number)
+        following = asyncio.create_task(audit_commands._follow(administration, chain, as_json=False))
+        try:
+            for number in (7, 8):
+                cluster.change_setting("max_joined_channels", number)
+                async with asyncio.timeout(30):
+                    line = await said.get()
+                assert line.endswith(f"-> {number}")
+            assert (chain.rows, said.empty(), following.done()) == (2, True, False)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 # ---- files
