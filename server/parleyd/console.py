@@ -68,7 +68,7 @@ NOT_SERVING = "This node does not serve now. Nothing was done. Open the page of 
 NOT_SIGNED_IN = "You are not signed in any more. Nothing was done. Sign in again."
 NOT_ADMINISTRATOR = (
     "Only administrators can sign in here. You were signed out again, and nothing else was done. An administrator can "
-    "make you one: parley cluster admin NAME."
+    "make you one: parley cluster grant NAME."
 )
 BUSY = "Too much is going on at once ({reason}). Nothing was done. Try again in a moment."
 DRILL_RUNS = "A drill is running at this node. Nothing was done. Wait until it ends."
