@@ -73,6 +73,7 @@ class NodeStatus:
     clock is ahead of this machine's, None if the node does not tell, with an error of up to half of `round_trip_ms`.
     `certificate_expires_at_ms` is the first end of its certificate or CA, 0 without TLS or if it does not tell.
     `log_write_ms` is the median of its last durable writes, 0 if it does not tell.
+    `loop_lag_ms` is how late its event loop is: half of its time exceeds that.
     `backup_interval_s` and `last_backup_at_ms` are of the backups that the node writes by itself, 0 without them.
     `generation` is that of the cluster, 0 for the first; `generations` has those that a restore or a recovery
     began, from level 3 on.
@@ -120,6 +121,7 @@ class NodeStatus:
     log_write_ms: float = 0.0
     backup_interval_s: int = 0
     last_backup_at_ms: int = 0
+    loop_lag_ms: int = 0
     tls_trouble: bool = False
     generation: int = 0
     generations: tuple[ClusterGeneration, ...] = ()

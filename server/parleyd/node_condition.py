@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class NodeCondition:
     log_write_ms: float = 0.0  # median of the last durable writes of the log
     backup_interval_s: int = 0  # of the backups that the node writes by itself; 0 for none
     last_backup_at_ms: int = 0
+    loop_lag_ms: int = 0  # how late the event loop is: half of its time exceeds that
 
 
 class NodeConditions:
@@ -41,11 +43,13 @@ class NodeConditions:
         space: DiskSpace,
         log_write_seconds: RecentHistogram,
         backups: BackupSchedule,
+        loop_lag_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._certificates = certificates
         self._space = space
         self._log_write_seconds = log_write_seconds
         self._backups = backups
+        self._loop_lag_ms = loop_lag_ms
 
     def look(self) -> NodeCondition:
         """Measure now; any thread."""
@@ -62,6 +66,7 @@ class NodeConditions:
             log_write_ms=self._log_write_seconds.recent_median() * 1000,
             backup_interval_s=self._backups.interval_s,
             last_backup_at_ms=int(self._backups.newest_at_s * 1000),
+            loop_lag_ms=self._loop_lag_ms(),
             wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
         )
 

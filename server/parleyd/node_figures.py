@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from parleyd.backup.schedule import BackupSchedule
 from parleyd.budgets import StreamBudgets
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.group.command_router import CommandRouter
@@ -70,6 +71,7 @@ class NodeFigures:
     router: CommandRouter
     snapshots: SnapshotStore
     disk: DiskMonitor
+    backups: BackupSchedule
     hub: DeviceHub
     clients: ConnectedClients
     budgets: StreamBudgets
@@ -124,6 +126,7 @@ class NodeFigures:
         yield from self._consensus(status)
         yield from self._members(status)
         yield from self._storage(status)
+        yield from self._backups()
         yield from self._service()
         yield from self._bounds(status)
 
@@ -139,6 +142,8 @@ class NodeFigures:
         yield "parley_raft_elections_total", (), self.roles.elections
         yield "parley_raft_leader_changes_total", (), self.roles.leader_changes
         yield "parley_raft_leaderships_total", (), self.roles.leaderships
+        yield from counted("parley_raft_handovers_total", self.parts.group.handed_over)
+        yield "parley_event_loop_sustained_lag_seconds", (), self.parts.group.loop_lag_ms / 1000
 
     def _members(self, status: RaftStatus) -> Iterator[Sample]:
         voters = {*status.conf_state.voters, *status.conf_state.voters_outgoing}
@@ -168,6 +173,12 @@ class NodeFigures:
         yield "parley_disk_free_bytes", (), self.disk.free_bytes
         yield "parley_disk_reserve_bytes", (), self.disk.reserve_bytes
         yield from one_of("parley_disk_room", [room.value for room in Room], self.disk.room.value)
+
+    def _backups(self) -> Iterator[Sample]:
+        backups = self.backups
+        yield "parley_backup_interval_seconds", (), backups.interval_s
+        yield "parley_backup_age_seconds", (), backups.age_s()
+        yield from counted("parley_backups_total", backups.outcomes)
 
     def _service(self) -> Iterator[Sample]:
         yield "parley_clients_connected", (), self.hub.connected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,37 +43,26 @@ from parleyd.entry_holders import EntryHolders
 from parleyd.events.ring import EventRing
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
-from parleyd.group.files import GroupFiles
-from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
-from parleyd.group.leader_watch import SilenceBounds
-from parleyd.group.opening import log_generation, open_files, recover
-from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
-from parleyd.group.readers import StateReaders
-from parleyd.group.retention import LogBounds
-from parleyd.group.runner import GroupRunner, now_ms
-from parleyd.group.settings import GroupSettings, GroupStart
+from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.group_making import open_group
 from parleyd.group_news import GroupNews
 from parleyd.link_making import KnownPeers, LinkMaker
 from parleyd.listening import listen
 from parleyd.log_in_guard import LogInGuard
 from parleyd.machine.limits import GROUP
-from parleyd.machine.registry import GROWING
 from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.announced import AnnouncedRecords
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.join_tokens import JoinTokens
-from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.node_condition import NodeConditions
 from parleyd.node_figures import NodeFigures, RoleCounts
 from parleyd.observability.figures import ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
-from parleyd.raft.raft import Raft
-from parleyd.raft_settings import raft_config
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import client_server_credentials
@@ -160,7 +148,7 @@ def build(setup: NodeSetup) -> Components:
     observer = GroupNews(identity.node_id, registry, vouching, hub, setup.status_due)
     group_links = GroupLinks(links, GROUP)
     snapshot_store = SnapshotStore(setup.data, settings.snapshot_chunk_bytes)
-    parts = _open_group(setup, snapshot_store, group_links, observer)
+    parts = open_group(settings, setup.data, identity.node_id, snapshot_store, group_links, observer)
     runner = GroupRunner(parts)
     trust = StateTrust(
         identity.node_id,
@@ -195,7 +183,9 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
-        condition=NodeConditions(setup.certificates, setup.data.space, parts.files.write_seconds, schedule).look,
+        condition=NodeConditions(
+            setup.certificates, setup.data.space, parts.files.write_seconds, schedule, groups.loop_lag_ms
+        ).look,
     )
     reports = StatusReports(view, links.report_status)
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
@@ -275,6 +265,7 @@ def build(setup: NodeSetup) -> Components:
             router=router,
             snapshots=snapshot_store,
             disk=disk,
+            backups=schedule,
             hub=hub,
             clients=clients,
             budgets=budgets,
@@ -300,45 +291,9 @@ def build(setup: NodeSetup) -> Components:
 def _link_setup(setup: NodeSetup, groups: HostedGroups, clients: ConnectedClients) -> LinkSetup:
     info = setup.handshake_info
     call_metadata = CallMetadata(setup.identity.cluster_id, setup.identity.node_id, info)
-    return LinkSetup(call_metadata, setup.make_channel, groups, groups, setup.status_due.set, clients)
-
-
-def _open_group(
-    setup: NodeSetup, snapshot_store: SnapshotStore, outbound: GroupLinks, observer: GroupObserver
-) -> GroupParts:
-    settings = setup.settings
-    log, machine = open_files(setup.data)
-    recovered = recover(log, machine)
-    log_generation(setup.data)
-    files = GroupFiles(log, machine, StateReaders(setup.data.state_db), snapshot_store)
-    group = Group(
-        Raft(raft_config(settings, setup.identity.node_id), recovered.initial_state()),
-        GroupSettings(
-            tick_ms=settings.tick_ms,
-            retry_ms=settings.election_timeout_max_ms,
-            log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
-            max_entry_bytes=settings.max_entry_bytes,
-            max_waiting_proposals=settings.max_queued_commands,
-            max_waiting_bytes=settings.max_queued_bytes,
-            max_pipeline_bytes=settings.max_pipeline_bytes,
-            growing_commands=GROWING,
-            silence=SilenceBounds(
-                tick_ms=settings.tick_ms,
-                heartbeat_ms=settings.heartbeat_ms,
-                least_ms=settings.missed_heartbeats * settings.heartbeat_ms,
-                election_timeout_min_ms=settings.election_timeout_min_ms,
-                election_timeout_max_ms=settings.election_timeout_max_ms,
-            ),
-        ),
-        GroupStart(
-            members=ClusterMembers.of(machine.members()),
-            level=machine.level,
-            kept_entries=recovered.applied_entries(),
-            now_ms=now_ms(),
-            rng=random.Random(secrets.randbits(63)),  # noqa: S311 - delays and names of questions, no secret
-        ),
+    return LinkSetup(
+        call_metadata, setup.make_channel, groups, groups, setup.status_due.set, clients, groups.loop_lag_ms
     )
-    return GroupParts(group, files, outbound, observer)
 
 
 def _make_client_server(

@@ -15,6 +15,8 @@ CERTIFICATE_WARNING_DAYS = 30
 CERTIFICATE_CRITICAL_DAYS = 7
 SYNC_WARNING_MS = 20.0
 SYNC_CRITICAL_MS = 100.0
+LOOP_WARNING_MS = 150
+"""The default of loop_lag_ms of a node."""
 FILES_WARNING_PERCENT = 80
 FILES_CRITICAL_PERCENT = 95
 BACKUP_WARNING_INTERVALS = 2
@@ -185,6 +187,18 @@ def sync(facts: Facts) -> Iterator[Finding]:
             effect="Every message waits for such a write on a majority of the nodes.",
             command=on_its_machine(node.name),
         )
+
+
+def event_loops(facts: Facts) -> Iterator[Finding]:
+    """Yield the nodes whose event loop is late."""
+    for node in facts.whole:
+        if node.loop_lag_ms >= LOOP_WARNING_MS:
+            yield warning(
+                node=node.name,
+                text=f"The event loop of {node.name} is late by {node.loop_lag_ms} ms for half of the time.",
+                effect="Every call of its clients waits so long. A leader hands over to a punctual node if it can.",
+                command=f"top    (on the machine of {node.name}: look for what else uses its processors)",
+            )
 
 
 def descriptors(facts: Facts) -> Iterator[Finding]:

@@ -41,6 +41,7 @@ RULES = (
     Rule("disks", "The disks have room.", node_rules.disks, needs_session=True),
     Rule("backups", "The newest backups are young enough.", node_rules.backups, needs_session=True),
     Rule("sync", "Durable writes are fast.", node_rules.sync, needs_session=True),
+    Rule("event_loops", "The event loops are punctual.", node_rules.event_loops, needs_session=True),
     Rule("descriptors", "The nodes have files left to open.", node_rules.descriptors, needs_session=True),
 )
 

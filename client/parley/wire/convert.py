@@ -242,6 +242,7 @@ def node_status(
         log_write_ms=wire.log_write_ms,
         backup_interval_s=wire.backup_interval_s,
         last_backup_at_ms=wire.last_backup_at_ms,
+        loop_lag_ms=wire.loop_lag_ms,
         generation=wire.generation,
         generations=tuple(map(_cluster_generation, wire.generations)),
     )

@@ -38,6 +38,7 @@ class BackupSchedule:
         """`may_make` is false while this node's state is not one to keep.
 
         `newest_at_s` is when the newest backup was made, Unix time, as the last look found it; 0 without one.
+        `outcomes` counts what became of those that were due.
         """
         self._backups = backups
         self._folder = folder
@@ -47,12 +48,19 @@ class BackupSchedule:
         self._now_s = now_s
         self._not_before_s = 0.0
         self.newest_at_s = 0.0
+        self._started_s = now_s()
+        self.outcomes = {"written": 0, "failed": 0}
         self._logger = structlog.get_logger("backup")
 
     @property
     def interval_s(self) -> int:
         """Return the interval, 0 if there are no backups."""
         return self._interval_s if self._folder is not None else 0
+
+    def age_s(self) -> float:
+        """Return the age of the newest backup, without one the age of this object; 0 if the node writes none."""
+        since_s = self.newest_at_s or self._started_s
+        return max(0.0, self._now_s() - since_s) if self.interval_s else 0.0
 
     async def run(self) -> None:
         """Make backups until cancelled. Raises StorageError if the state is damaged, which stops the node."""
@@ -73,8 +81,10 @@ class BackupSchedule:
                 return LOOK_S
             made = await self._backups.write_into(folder)
             self.newest_at_s = self._now_s()
+            self.outcomes["written"] += 1
             size, removed = await asyncio.to_thread(self._tidy, made)
         except (OSError, CopyFailedError, BackupBusyError) as error:
+            self.outcomes["failed"] += 1
             retry_s = min(RETRY_S, self._interval_s)
             self._not_before_s = self._now_s() + retry_s
             self._logger.error("backup_failed", folder=str(folder), error=str(error), effect="the older backups stay")

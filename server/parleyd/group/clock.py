@@ -33,6 +33,10 @@ class Clock:
         campaign = self._campaign_due_ms
         return self._tick_due_ms if campaign is None else min(self._tick_due_ms, campaign)
 
+    def late_ms(self, now_ms: float) -> float:
+        """Return how late the next tick is; negative before it is due."""
+        return now_ms - self._tick_due_ms
+
     def take_ticks(self, now_ms: float) -> int:
         """Return how many ticks the core gets now."""
         if now_ms < self._tick_due_ms:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 
 class DiskWatch:
-    """The write in progress, on the monotonic clock in milliseconds."""
+    """The write in progress, on the monotonic clock in milliseconds; `transfers` counts those that it caused."""
 
     def __init__(self, stall_ms: float) -> None:
         self._stall_ms = stall_ms
         self._started_ms: float | None = None
         self._gave_up = False
+        self.transfers = 0
 
     def write_started(self, now_ms: float) -> None:
         """Record the start of a write; without effect if one is in progress."""
@@ -31,3 +32,4 @@ class DiskWatch:
     def gave_up(self) -> None:
         """Record that the leader tried to transfer leadership because of the write in progress."""
         self._gave_up = True
+        self.transfers += 1

@@ -192,6 +192,21 @@ class DiskStalled:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopJudged:
+    """This node's event loop lags for long now, or does not any more. `lag_ms` is what half of its time exceeds."""
+
+    is_lagging: bool
+    lag_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLags:
+    """This leader's event loop lags. Leadership is transferred to `target`, which is punctual."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class ClocksJudged:
     """Other clocks than before are wrong. `offsets_ms`: how far each is ahead of a majority's time, or behind it."""
 
@@ -234,6 +249,8 @@ Effect = (
     | StateReplaced
     | NodeRetired
     | DiskStalled
+    | LoopJudged
+    | LoopLags
     | ClocksJudged
     | EntriesLost
     | MessageDropped

@@ -12,7 +12,7 @@ would have to wait for the next write, so it is gathered until the write ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from parley_proto.v1 import state_pb2
@@ -44,6 +44,7 @@ from parleyd.group.inputs import (
     EntriesApplied,
     FenceState,
     Input,
+    LagReported,
     LogCompacted,
     MessageReceived,
     PeerLost,
@@ -185,6 +186,16 @@ class Group:
         return self._leadership.leader_commit
 
     @property
+    def loop_lag_ms(self) -> float:
+        """Return how late this node's event loop is: half of its time exceeds that."""
+        return self._leadership.loop.lag_ms
+
+    @property
+    def handed_over(self) -> Mapping[str, int]:
+        """Return how often this node, as the leader, transferred leadership because of its disk and its event loop."""
+        return {"disk": self._leadership.disk.transfers, "loop": self._leadership.loop.transfers}
+
+    @property
     def queued(self) -> tuple[int, int]:
         """Return how many callers wait for the next entry, and the size of their commands in bytes."""
         return self._proposals.waiting, self._proposals.waiting_bytes
@@ -248,6 +259,8 @@ class Group:
                 self._driver.step(Unreachable(node))
             case ClockReported(node, wall_ms):
                 self._time.report(node, wall_ms, now_ms, self._driver.role.term)
+            case LagReported(node, lag_ms):
+                self._leadership.loop.report(node, lag_ms, now_ms)
             case RoomReported(node, room):
                 self._room.report(node, room)
             case SnapshotSent(node, ok):

@@ -11,6 +11,8 @@ from parleyd.group.state_guard import StateGuard
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 
+MAX_LAG_MS = 3_600_000
+
 
 class HostedGroups:
     """All groups of a node; they are added before the links run."""
@@ -25,6 +27,10 @@ class HostedGroups:
         self._runners[group] = runner
         self._snapshot_stores[group] = snapshot_store
         self._guards.append(guard)
+
+    def loop_lag_ms(self) -> int:
+        """Return how late this node's event loop is: half of its time exceeds that."""
+        return min(round(max((runner.loop_lag_ms for runner in self._runners.values()), default=0.0)), MAX_LAG_MS)
 
     def peer_connected(self, node: NodeId) -> None:
         """Report that a connection was established."""

@@ -69,6 +69,14 @@ class ClockReported:
 
 
 @dataclass(frozen=True, slots=True)
+class LagReported:
+    """Another member reports how late its event loop is."""
+
+    node: NodeId
+    lag_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotSent:
     """A snapshot transfer to `node` ended."""
 
@@ -211,6 +219,7 @@ Input = (
     | PeerUnreachable
     | RoomReported
     | ClockReported
+    | LagReported
     | SnapshotSent
     | ProposeCommands
     | ChangeMembers

@@ -60,6 +60,11 @@ class LeaderWatch:
         self.commit = NO_INDEX  # the highest that a leader has told: what this node may lack
 
     @property
+    def campaign_step_ms(self) -> float:
+        """Return the time that one candidate has before the next one asks, after a leader was suspected."""
+        return self._bounds.campaign_step_ms
+
+    @property
     def patience_ms(self) -> float | None:
         """Return after which silence the leader is suspected; None if the election timeout decides."""
         worst_ms = max(self._worst_ms, self._worst_before_ms)

@@ -1,9 +1,9 @@
 """Whether this node serves, campaigns and leads, and to which member it transfers leadership.
 
 The core elects any voter with a complete log, and a leader stays one while a majority answers. A group knows more about
-its node: the state may not be trusted, entries may be lost, the disk may be stalled or full, the clock may be wrong,
-the node may be removed. Here is what is known of that, about this node and about the others. It becomes events for the
-core.
+its node: the state may not be trusted, entries may be lost, the disk may be stalled or full, the event loop may lag,
+the clock may be wrong, the node may be removed. Here is what is known of that, about this node and about the others. It
+becomes events for the core.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from parleyd.group.effects import (
     Effect,
     ElectionReason,
     EntriesLost,
+    LoopJudged,
+    LoopLags,
     NodeRetired,
     TransferEnded,
 )
 from parleyd.group.fenced_campaigns import FencedCampaigns
 from parleyd.group.leader_watch import LeaderWatch
+from parleyd.group.loop_watch import LoopWatch
 from parleyd.group.member_room import MemberRoom, Room
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.waits import TransferWaits, best_follower
@@ -47,7 +50,8 @@ FENCED_PATIENCE = 3  # longest election timeouts without a leader, after which a
 class Leadership:
     """One node's knowledge of who may lead.
 
-    `disk` is the watch over this node's writes; the group reports their starts and ends to it.
+    `disk` is the watch over this node's writes; the group reports their starts and ends to it. `loop` is the one over
+    its event loop, and what the others report of theirs.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Leadership:
     ) -> None:
         """Start without a fence; the group reports one that a former run left."""
         self.disk = DiskWatch(settings.disk_stall_ms)
+        self.loop = LoopWatch(settings.loop_lag_ms, start.now_ms)
         self.is_fenced = False
         self.is_retired = driver.raft.node_id in start.members.removed
         self.has_lost_entries = False
@@ -71,7 +76,6 @@ class Leadership:
         self._members = start.members
         self._transfers = TransferWaits(2 * settings.retry_ms)
         self._watch = LeaderWatch(settings.silence, start.now_ms)
-        self._silence_step_ms = settings.silence.campaign_step_ms
         self._fenced_campaigns = FencedCampaigns(FENCED_PATIENCE * settings.retry_ms)
         self._wrong_clocks: Mapping[NodeId, int] = {}
         self._untrusted: frozenset[NodeId] = frozenset()
@@ -165,16 +169,21 @@ class Leadership:
 
     def time_passed(self, now_ms: float) -> bool:
         """Tick the core and transfer leadership if this node should not lead; return whether a tick was due."""
+        late_ms = self._clock.late_ms(now_ms)
         ticks = self._clock.take_ticks(now_ms)
+        if ticks:
+            self._watch_loop(late_ms, now_ms)
         if ticks and self.is_fenced:
             self._let_others_campaign_first(now_ms)
         for _ in range(0 if self._would_disturb() else ticks):
             self._driver.step(Tick())
         if ticks and self._watch.ticked(self._driver.role.leader, now_ms):
-            self._forget_leader(now_ms, self._silence_step_ms, ElectionReason.LEADER_SILENT)
+            self._forget_leader(now_ms, self._watch.campaign_step_ms, ElectionReason.LEADER_SILENT)
         if ticks and self.is_leader:
             if self.disk.should_give_up(now_ms):
                 self._transfer_from_stalled_disk()
+            if self.loop.should_transfer(now_ms) and self._driver.raft.status().transferee == NO_NODE:
+                self._transfer_from_late_loop(now_ms)
             if self._should_not_lead and self._driver.raft.status().transferee == NO_NODE:
                 self._transfer_to_best()
         reason = self._clock.take_campaign(now_ms)
@@ -202,9 +211,31 @@ class Leadership:
             self.disk.gave_up()
             self._output.append(DiskStalled(target))
 
-    def _transfer_to_best(self) -> NodeId | None:
+    def _watch_loop(self, late_ms: float, now_ms: float) -> None:
+        was_lagging = self.loop.is_lagging
+        self.loop.ticked(late_ms, now_ms)
+        if self.loop.is_lagging != was_lagging:
+            self._output.append(LoopJudged(self.loop.is_lagging, self.loop.lag_ms))
+
+    def _transfer_from_late_loop(self, now_ms: float) -> None:
+        """Transfer leadership to a follower that has every committed entry and a punctual event loop, if there is one.
+
+        Nothing is tried with a follower that lags behind: callers would wait for it to catch up.
+        """
+        status = self._driver.raft.status()
+        unfit = frozenset(
+            node
+            for node, progress in status.progress.items()
+            if progress.match_index < status.commit_index or not self.loop.is_punctual(node, now_ms)
+        )
+        target = self._transfer_to_best(unfit)
+        if target is not None:
+            self.loop.transferred(now_ms)
+            self._output.append(LoopLags(target))
+
+    def _transfer_to_best(self, unfit: frozenset[NodeId] = frozenset()) -> NodeId | None:
         avoided = self._untrusted if self.is_fenced else self._untrusted | self._room.no_better_than_own()
-        target = best_follower(self._driver.raft.status(), avoided | frozenset(self._wrong_clocks))
+        target = best_follower(self._driver.raft.status(), avoided | frozenset(self._wrong_clocks) | unfit)
         if target is not None:
             self._driver.step(TransferLeader(target))
         return target

@@ -90,6 +90,10 @@ class PeerHandler:
         """Take what a member's wall clock shows."""
         self._replica.report_clock(node, wall_ms)
 
+    def lag_reported(self, node: NodeId, lag_ms: int) -> None:
+        """Take how late a member's event loop is."""
+        self._replica.report_lag(node, lag_ms)
+
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
         self._replica.report_room(node, decode_room(report))

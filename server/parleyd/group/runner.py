@@ -29,6 +29,8 @@ from parleyd.group.effects import (
     Effect,
     ElectionStarted,
     EntriesLost,
+    LoopJudged,
+    LoopLags,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -56,6 +58,7 @@ from parleyd.group.inputs import (
     EntriesApplied,
     FenceState,
     Input,
+    LagReported,
     LogCompacted,
     MessageReceived,
     PeerLost,
@@ -169,6 +172,11 @@ class GroupRunner:
         return self._group.intake
 
     @property
+    def loop_lag_ms(self) -> float:
+        """Return how late this node's event loop is: half of its time exceeds that."""
+        return self._group.loop_lag_ms
+
+    @property
     def members(self) -> ClusterMembers:
         """Return the members, as of the last applied entry."""
         return self._group.members
@@ -218,6 +226,10 @@ class GroupRunner:
     def report_clock(self, node: NodeId, wall_ms: int) -> None:
         """Record what the wall clock of another member shows."""
         self._post(ClockReported(node, wall_ms))
+
+    def report_lag(self, node: NodeId, lag_ms: int) -> None:
+        """Record how late the event loop of another member is."""
+        self._post(LagReported(node, lag_ms))
 
     def report_room(self, node: NodeId, room: Room) -> None:
         """Record what a member, this node included, reports about the room on its disk."""
@@ -391,6 +403,10 @@ class GroupRunner:
                 parts.observer.retired(told_by)
             case DiskStalled(target):
                 self._logger.warning("disk_stalled", target=self.members.name_of(target))
+            case LoopJudged(is_lagging, lag_ms):
+                self._tell_lag(lag_ms, is_lagging=is_lagging)
+            case LoopLags(target):
+                self._logger.warning("leadership_left_by_late_loop", target=self.members.name_of(target))
             case ClocksJudged(offsets_ms):
                 parts.observer.clocks_judged(offsets_ms)
             case EntriesLost(detail):
@@ -405,6 +421,17 @@ class GroupRunner:
             self._answers.fail(answered.token, error_of(answered.outcome))
         else:
             self._answers.succeed(answered.token, answered.outcome)
+
+    def _tell_lag(self, lag_ms: float, *, is_lagging: bool) -> None:
+        if is_lagging:
+            self._logger.warning(
+                "event_loop_lags",
+                lag_ms=round(lag_ms),
+                effect="every caller of this node waits; a leader looks for a punctual member to lead in its place",
+                advice="look at what else runs on this machine, and at the number of clients",
+            )
+        else:
+            self._logger.info("event_loop_punctual_again", lag_ms=round(lag_ms))
 
     def _tell_role(self, change: RoleChange) -> None:
         leader = self.members.name_of(change.leader)

@@ -21,6 +21,7 @@ class GroupSettings:
     to transfer leadership. `max_waiting_proposals` bounds the callers that wait for the next entry, and
     `max_waiting_bytes` their commands. Nothing is proposed while `max_pipeline_bytes` are not yet applied.
     `growing_commands` are the fields of `Command` that make the data grow. Disks that are nearly full do not take them.
+    A leader whose event loop is later than `loop_lag_ms` looks for a punctual member to lead; 0: it never does.
     `silence` says after which silence a node asks for votes early.
     """
 
@@ -34,6 +35,7 @@ class GroupSettings:
     max_waiting_bytes: int = 16 << 20
     max_pipeline_bytes: int = 1 << 20
     silence: SilenceBounds = NO_SUSPICION
+    loop_lag_ms: float = 0
 
 
 @dataclass(frozen=True, slots=True)

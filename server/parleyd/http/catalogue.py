@@ -72,6 +72,12 @@ _ROWS = (
         "parley_raft_leader_changes_total", _C, "Leaders that this node has followed one after the other, itself too."
     ),
     Metric("parley_raft_leaderships_total", _C, "Elections that this node has won."),
+    Metric(
+        "parley_raft_handovers_total",
+        _C,
+        "Transfers of leadership that this node began because it was slow, by reason: disk, loop.",
+        ("reason",),
+    ),
     Metric("parley_cluster_members", _G, "Members by their part in majorities: voter, learner.", ("part",)),
     Metric("parley_member_connected", _G, "1 if this node's own link to the member is up.", ("member",)),
     Metric(
@@ -103,6 +109,19 @@ _ROWS = (
     ),
     Metric("parley_disk_reserve_bytes", _G, "Free space that is kept for running (disk_reserve_bytes)."),
     Metric("parley_disk_room", _G, "1 for the room on the disk, 0 for the others: enough, low, full.", ("room",)),
+    Metric("parley_backup_interval_seconds", _G, "Time between the backups that this node writes by itself; 0: none."),
+    Metric(
+        "parley_backup_age_seconds",
+        _G,
+        "Age of the newest backup that this node wrote by itself. Before the first one: since this node started. "
+        "0 if it writes none.",
+    ),
+    Metric(
+        "parley_backups_total",
+        _C,
+        "Backups that this node wrote by itself, and attempts that failed: written, failed.",
+        ("outcome",),
+    ),
     # ---- service
     Metric("parley_clients_connected", _G, "Devices with an open stream to this node."),
     Metric("parley_presence_clients", _G, "Devices connected to each member that this node hears from.", ("member",)),
@@ -138,6 +157,7 @@ _ROWS = (
     Metric("parley_places_max", _G, "The bound.", ("place",)),
     # ---- the process
     Metric("parley_event_loop_lag_seconds", _H, "Lateness of a timer of the event loop, four times a second."),
+    Metric("parley_event_loop_sustained_lag_seconds", _G, "Lateness that half of the last seconds exceeded."),
     Metric(
         "parley_certificate_expiry_timestamp_seconds",
         _G,

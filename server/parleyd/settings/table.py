@@ -177,6 +177,14 @@ class Settings:
             "Heartbeats without a message of a punctual leader after which a node asks for votes early; 0 for never.",
         ),
     ] = 3
+    loop_lag_ms: Annotated[
+        int,
+        SettingSpec(
+            Integer(0, 60_000),
+            "Timing",
+            "Lateness of its event loop above which a leader transfers leadership, in milliseconds; 0 for never.",
+        ),
+    ] = 150
     shutdown_grace_s: Annotated[
         int,
         SettingSpec(

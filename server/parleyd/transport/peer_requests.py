@@ -29,6 +29,9 @@ class PeerRequestHandler(Protocol):
     def clock_reported(self, node: NodeId, wall_ms: int) -> None:
         """Take what a member's wall clock shows."""
 
+    def lag_reported(self, node: NodeId, lag_ms: int) -> None:
+        """Take how late a member's event loop is."""
+
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
 

@@ -98,7 +98,10 @@ class PresenceSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkSetup:
-    """What all links of a node have in common. `on_change` is called when a link comes up or breaks."""
+    """What all links of a node have in common.
+
+    `on_change` is called when a link comes up or breaks. `loop_lag_ms` returns how late this node's event loop is.
+    """
 
     call_metadata: CallMetadata
     make_channel: ChannelFactory
@@ -106,6 +109,7 @@ class LinkSetup:
     snapshots: SnapshotSource
     on_change: Callable[[], None]
     presence: PresenceSource | None = None
+    loop_lag_ms: Callable[[], int] = lambda: 0
 
 
 class PeerLink:
@@ -338,6 +342,8 @@ class PeerLink:
             size += bytes_
             self._queued_bytes -= bytes_
             batch.messages.append(encode_message(message, group))
+        if batch.wall_ms:
+            batch.loop_lag_ms = self._setup.loop_lag_ms()
         batch.state_hashes.extend(self._hashes)
         self._hashes.clear()
         if self._disk is not None:

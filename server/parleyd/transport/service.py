@@ -156,6 +156,8 @@ class PeerService(PeerServicer):
         # After the messages: the vote that makes this node leader brings the clock that it may go by.
         for handler in self._handlers.values() if batch.wall_ms else ():
             handler.clock_reported(member, batch.wall_ms)
+        for handler in self._handlers.values() if batch.HasField("loop_lag_ms") else ():
+            handler.lag_reported(member, batch.loop_lag_ms)
         for handler in self._handlers.values() if batch.HasField("disk") else ():
             handler.disk_reported(member, batch.disk)
         for handler in self._handlers.values() if batch.HasField("presence") else ():

@@ -26,6 +26,8 @@ from parleyd.group.effects import (
     Effect,
     ElectionStarted,
     EntriesLost,
+    LoopJudged,
+    LoopLags,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -435,6 +437,8 @@ class SimulatedServer:
                 self.world.counters["clocks-differed"] += bool(offsets_ms)
             case DiskStalled():
                 self.world.counters["disk-stalled"] += 1
+            case LoopJudged() | LoopLags():
+                self.world.counters["loop-lagged"] += 1
             case NodeRetired():
                 self.world.counters["node-retired"] += 1
             case ElectionStarted(_, reason):

@@ -263,6 +263,7 @@ async def test_backups_are_written_when_they_are_due_and_the_oldest_ones_go(
     [third] = await step(again, folder, clock)
     assert files_in(folder) == {second, third}
     assert first not in files_in(folder)
+    assert again.outcomes == {"written": 2, "failed": 0}
     verify(folder / third, folder)
 
 
@@ -319,9 +320,21 @@ async def test_an_older_backup_stays_if_the_new_one_fails(
         patch.setattr(making, "rename_durably", fail)
         assert await step(schedule, folder, clock) == set()
     assert files_in(folder) == kept
+    assert schedule.outcomes == {"written": 1, "failed": 1}
+    assert schedule.age_s() == 3601, "the older one still counts"
     assert await step(schedule, folder, clock) == set(), "not at once again"
     clock.now_s += 301
     assert await step(schedule, folder, clock)
+
+
+def test_without_a_backup_the_age_counts_from_the_start_and_is_0_if_none_are_planned(
+    data: DataDirectory, folder: Path
+) -> None:
+    clock = Clock()
+    planned = schedule_of(backups_of(data), folder, clock)
+    none = BackupSchedule(backups_of(data), None, 3600, 2, lambda: True, clock)
+    clock.now_s += 100
+    assert (planned.age_s(), none.age_s()) == (100, 0)
 
 
 async def test_a_folder_that_is_missing_is_reported_and_not_made(data: DataDirectory, tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ FIRES: list[tuple[str, Change, list[tuple[str, str]]]] = [
     ("backups", third(last_backup_at_ms=0, uptime_s=7_201.0), [("WARNING", "n3")]),
     ("sync", third(log_write_ms=20.0), [("WARNING", "n3")]),
     ("sync", third(log_write_ms=100.0), [("CRITICAL", "n3")]),
+    ("event_loops", third(loop_lag_ms=150), [("WARNING", "n3")]),
     ("descriptors", third(open_files=13_722), [("WARNING", "n3")]),
     ("descriptors", third(open_files=16_295), [("CRITICAL", "n3")]),
 ]
@@ -218,6 +219,7 @@ STAYS_OK: list[tuple[str, Change]] = [
     ("backups", third(last_backup_at_ms=0, uptime_s=7_200.0)),
     ("backups", third(backup_interval_s=0)),
     ("sync", third(log_write_ms=19.9)),
+    ("event_loops", third(loop_lag_ms=149)),
     ("sync", third(log_write_ms=0.0)),
     ("descriptors", third(open_files=13_721)),
     ("descriptors", third(open_files_limit=0)),

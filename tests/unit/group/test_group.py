@@ -114,6 +114,7 @@ class Dialogue:
         seed: int = 1,
         level: int = LEVEL,
         silence: SilenceBounds = NO_SUSPICION,
+        loop_lag_ms: float = 0,
     ) -> None:
         self.now_ms = 1_000.0
         self.wall_ms = 77
@@ -123,7 +124,15 @@ class Dialogue:
         )
         growing = frozenset({"send_messages"})
         settings = GroupSettings(
-            TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3, growing, silence=silence
+            TICK_MS,
+            RETRY_MS,
+            bounds or LogBounds(100, 1 << 20),
+            STALL_MS,
+            1_000,
+            3,
+            growing,
+            silence=silence,
+            loop_lag_ms=loop_lag_ms,
         )
         start = GroupStart(members(*voters), level, (), self.now_ms, random.Random(seed))
         self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
@@ -647,6 +656,7 @@ def test_a_leader_whose_disk_hangs_gives_up_its_office_once_for_each_write() -> 
     assert one.group.is_serving(one.now_ms)
     effects = one.after(TICK_MS)
     assert only(DiskStalled, effects) == [DiskStalled(TWO)]
+    assert one.group.handed_over == {"disk": 1, "loop": 0}
     assert [message.to for message in sent(effects, M.TIMEOUT_NOW)] == [TWO]
     assert not one.group.is_serving(one.now_ms)
     assert not only(DiskStalled, one.after(TICK_MS))

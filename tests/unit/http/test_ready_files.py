@@ -37,6 +37,9 @@ def test_the_rules_watch_what_an_operator_must_not_miss() -> None:
         "parley_refusals_total",
         "parley_node_fenced",
         "process_start_time_seconds",
+        "parley_backup_age_seconds",
+        "parley_backups_total",
+        "parley_raft_handovers_total",
     ):
         assert name in text
 

@@ -22,6 +22,7 @@ PURE_MODULES = (
     "group",
     "inputs",
     "leader_watch",
+    "loop_watch",
     "leadership",
     "member_room",
     "proposals",

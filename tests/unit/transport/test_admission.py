@@ -171,10 +171,14 @@ class Handler:
         self.announcements: list[PeerInfo] = []
         self.clocks: list[tuple[NodeId, int]] = []
         self.disks: list[tuple[NodeId, int]] = []
+        self.lags: list[tuple[NodeId, int]] = []
         self.clients: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
+
+    def lag_reported(self, node: NodeId, lag_ms: int) -> None:
+        self.lags.append((node, lag_ms))
 
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         self.disks.append((node, report.room))
@@ -529,13 +533,14 @@ async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:
             await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(9)))
 
 
-async def test_state_hashes_and_reports_about_disks_clients_and_clocks_are_taken_from_members_only() -> None:
+async def test_state_hashes_and_reports_about_disks_loops_clients_and_clocks_are_taken_from_members_only() -> None:
     handler = Handler()
     batch = pb.RaftBatch(
         state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)],
         disk=pb.DiskReport(room=pb.DISK_ROOM_LOW),
         presence=pb.PresenceReport(clients=5),
         wall_ms=77,
+        loop_lag_ms=0,
     )
     known = [peer(9)]
     async with serving(handler, make_registry()[0], known=known) as address, peer_channel(address, None) as channel:
@@ -548,6 +553,7 @@ async def test_state_hashes_and_reports_about_disks_clients_and_clocks_are_taken
     assert handler.disks == [(NodeId(2), pb.DISK_ROOM_LOW)]
     assert handler.clients == [(NodeId(2), 5)]
     assert handler.clocks == [(NodeId(2), 77)]
+    assert handler.lags == [(NodeId(2), 0)]
 
 
 async def read_all(call: grpc.aio.StreamStreamCall[pb.ForwardBatch, pb.ForwardReplyBatch]) -> None:

@@ -52,6 +52,7 @@ def make_link(*, connected: bool) -> tuple[PeerLink, Reports]:
         reports,
         cast(SnapshotSource, None),
         lambda: None,
+        loop_lag_ms=lambda: 0,
     )
     link = PeerLink(PEER, "n2", ["127.0.0.1:1"], setup)
     link.connected = connected
@@ -89,13 +90,16 @@ def notice(commit: int, term: int = 1) -> Message:
     return Message(MessageType.APPEND, sender=ME, to=PEER, term=Term(term), commit=Index(commit), is_notice=True)
 
 
-async def test_the_clock_goes_with_heartbeats_and_not_with_what_comes_at_the_rate_of_the_load() -> None:
+async def test_clock_and_lag_go_with_heartbeats_and_not_with_what_comes_at_the_rate_of_the_load() -> None:
     link, _ = make_link(connected=True)
     link.send(append(), GROUP)
-    assert link._next_batch().wall_ms == 0
+    without = link._next_batch()
+    assert (without.wall_ms, without.HasField("loop_lag_ms")) == (0, False)
     link.send(append(), GROUP)
     link.send(heartbeat(), GROUP)
-    assert link._next_batch().wall_ms > 0
+    with_clock = link._next_batch()
+    assert with_clock.wall_ms > 0
+    assert with_clock.HasField("loop_lag_ms"), "a lag of 0 is told, too"
 
 
 async def test_a_commit_index_alone_waits_a_moment_and_then_goes() -> None:
