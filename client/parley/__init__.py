@@ -38,6 +38,7 @@ from parley.cluster_model import (
     NodePing,
     NodeStatus,
     Quota,
+    RevokedCertificate,
     Setting,
     Suspension,
 )
@@ -200,6 +201,7 @@ __all__ = [
     "Receipt",
     "ReceiptCounts",
     "RefusedError",
+    "RevokedCertificate",
     "Setting",
     "StateDirectory",
     "StatePublisher",

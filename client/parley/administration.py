@@ -14,7 +14,16 @@ import grpc
 from parley.audit_log import AuditPage, Chain, page_of
 from parley.backup_file import Progress
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.cluster_model import BackupInfo, ClusterStatus, ImportResult, Invitation, NewAccount, Quota, Setting
+from parley.cluster_model import (
+    BackupInfo,
+    ClusterStatus,
+    ImportResult,
+    Invitation,
+    NewAccount,
+    Quota,
+    RevokedCertificate,
+    Setting,
+)
 from parley.errors import AuditError, BadInputError
 from parley.net.backup_calls import back_up, sources
 from parley.net.unary_caller import UnaryCaller, bearer
@@ -196,6 +205,29 @@ class Administration:
         """Let an account log in again at once after too many wrong passwords."""
         request = build(pb.LiftDelayRequest, account=account)
         await self._ask(lambda channel: AdminStub(channel).LiftDelay(request, metadata=self._metadata))
+
+    async def revoke_certificate(self, node: str = "", *, digest: bytes = b"") -> RevokedCertificate:
+        """Make the nodes take no calls with a certificate or key of a node any more. Repeating it changes nothing.
+
+        Give the name of a member for the key that it has now, or the SHA-256 of a certificate or of its key. Raises
+        RefusedError if no majority of the voters could call each other then.
+        """
+        request = build(pb.RevokeCertificateRequest, node=node, digest=digest)
+        answer = await self._ask(lambda channel: AdminStub(channel).RevokeCertificate(request, metadata=self._metadata))
+        return RevokedCertificate(answer.digest, answer.node)
+
+    async def restore_certificate(self, digest: bytes) -> None:
+        """Take a revocation back."""
+        request = build(pb.RestoreCertificateRequest, digest=digest)
+        await self._ask(lambda channel: AdminStub(channel).RestoreCertificate(request, metadata=self._metadata))
+
+    async def revoked_certificates(self) -> tuple[RevokedCertificate, ...]:
+        """Return the revoked certificates and keys, the oldest first. Every signed-in account may ask."""
+        request = pb.ListRevokedCertificatesRequest()
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).ListRevokedCertificates(request, metadata=self._metadata), changes=False
+        )
+        return tuple(RevokedCertificate(row.digest, row.node, row.revoked_at_ms) for row in answer.certificates)
 
     async def settings(self) -> tuple[Setting, ...]:
         """Return all settings of the cluster. Every signed-in account may ask."""

@@ -6,6 +6,19 @@ from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
+class RevokedCertificate:
+    """A certificate of a node, or the key of one, that nodes refuse.
+
+    `digest` is the SHA-256 of the certificate, or of its public key info. `node` is the member that had it when it was
+    revoked, empty if none was known to. `revoked_at_ms` is Unix time, 0 in the answer to a revocation.
+    """
+
+    digest: bytes
+    node: str = ""
+    revoked_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterMember:
     """One member of the cluster as one node reports it. `min_level` and `max_level` are what its release supports."""
 

@@ -13,7 +13,16 @@ from cryptography.hazmat.primitives import hashes
 
 from parleyd.exits import ExitCode
 from parleyd.security.certificate_files import load_certificates, plan_renewal, write_ca, write_node, write_renewal
-from parleyd.security.certificates import CA_DAYS, NODE_DAYS, CertificateError, day, names_in, node_dns_name, nodes_in
+from parleyd.security.certificates import (
+    CA_DAYS,
+    NODE_DAYS,
+    CertificateError,
+    day,
+    key_digest,
+    names_in,
+    node_dns_name,
+    nodes_in,
+)
 
 cert_app = typer.Typer(
     help="Make and show certificates: one CA for the cluster, one certificate for each node.",
@@ -83,7 +92,7 @@ def renew(
         int, typer.Option(help="Number of days for which it is valid; never longer than the CA.")
     ] = NODE_DAYS,
     new_key: Annotated[
-        bool, typer.Option("--new-key", help="Make a new key, too. The node takes it only at a restart.")
+        bool, typer.Option("--new-key", help="Make a new key, too. The others refuse the old one once the node has it.")
     ] = False,
     signed_by: Annotated[
         Path | None,
@@ -102,7 +111,8 @@ def renew(
             if new_key:
                 typer.echo(f"{made.key}  only for this node: copy it there over a safe connection, mode 600")
     if new_key:
-        typer.echo("Copy both files to the node and restart it. From then on, the other nodes refuse the old key.")
+        typer.echo("Copy both files to the node, where they take effect within ten seconds. Nothing is restarted.")
+        typer.echo("From then on, the other nodes refuse the old key.")
     else:
         typer.echo("Copy it to the node, where it takes effect within ten seconds. Nothing is restarted.")
 
@@ -124,3 +134,4 @@ def _describe(certificate: x509.Certificate) -> Iterator[str]:
     yield f"names        {', '.join(names_in(certificate)) or 'none'}"
     yield f"valid        {day(certificate.not_valid_before_utc)} to {day(certificate.not_valid_after_utc)}"
     yield f"SHA-256      {certificate.fingerprint(hashes.SHA256()).hex(':')}"
+    yield f"key SHA-256  {key_digest(certificate).hex(':')}"

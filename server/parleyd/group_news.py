@@ -71,7 +71,12 @@ class GroupNews:
     def members_changed(self, members: ClusterMembers) -> None:
         """Connect to the present members."""
         known = [_peer_info(row) for row in members.rows.values()]
-        self._registry.update(known, members.removed, (barred.key_digest for barred in members.barred))
+        self._registry.update(
+            known,
+            members.removed,
+            (barred.key_digest for barred in members.barred),
+            (revoked.digest for revoked in members.revoked),
+        )
         self._vouching.update(known)
         if self._trust is not None:
             self._trust.members_changed(members)

@@ -38,6 +38,7 @@ from parleyd.open_files import raise_limit
 from parleyd.own_record import own_record
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.tls import (
+    peer_certificate_from_auth_context,
     peer_channel_credentials,
     peer_channel_options,
     peer_key_from_auth_context,
@@ -50,7 +51,7 @@ from parleyd.storage import identity as identities
 from parleyd.storage import place
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
-from parleyd.storage.identity import NodeIdentity
+from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.storage.operator_token import write_operator_token
 from parleyd.transport import channels
 from parleyd.transport.admission import CertificateReader
@@ -140,7 +141,6 @@ class Node:
         self._events = events
         self._certificates = NodeCertificates.of(settings)
         self._identity = self._load_identity()
-        self._own = own_record(settings, self._identity.node_id, self._certificates)
         self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
@@ -149,6 +149,11 @@ class Node:
             self._own, self._make_channel, GROUP, partial(_read_token, settings.join_token_file)
         )
         bind_process_fields(cluster=self._identity.cluster_id)
+
+    @property
+    def _own(self) -> PeerInfo:
+        """Return this node's record, with the key that it has now."""
+        return own_record(self._settings, self._identity.node_id, self._certificates)
 
     async def run(self) -> None:
         """Run until `stop` is asked for and everything has ended."""
@@ -181,8 +186,11 @@ class Node:
             lambda: handshake_info_of(self._identity, self._own, self._settings.peers),
             None
             if self._settings.insecure
-            else CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context),
+            else CertificateReader(
+                peer_name_from_auth_context, peer_key_from_auth_context, peer_certificate_from_auth_context
+            ),
             expected={*self._settings.peers, *self._settings.join},
+            has_cluster=self._identity.has_cluster,
         )
         peer_server = make_peer_server(service)
         listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._certificates), "peer_listen")
@@ -325,6 +333,7 @@ class Node:
             "become voter": self._become_voter(parts.runner, parts.vouching),
             "administrator claims": parts.claims.run(),
             "backups": parts.backup_schedule.run(),
+            **({} if parts.keys is None else {"keys": parts.keys.run()}),
             **parts.trust.work(),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +49,7 @@ from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group_making import open_group
 from parleyd.group_news import GroupNews
+from parleyd.key_change import KeyChanges
 from parleyd.link_making import KnownPeers, LinkMaker
 from parleyd.listening import listen
 from parleyd.log_in_guard import LogInGuard
@@ -63,6 +64,7 @@ from parleyd.node_figures import NodeFigures, RoleCounts
 from parleyd.observability.figures import ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
+from parleyd.raft.types import NodeId
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import client_server_credentials
@@ -116,6 +118,7 @@ class Components:
     trust: StateTrust
     disk: DiskMonitor
     addresses: AddressPublisher
+    keys: KeyChanges | None
     claims: AdministratorClaims
     handler: PeerHandler
     view: ClusterView
@@ -183,6 +186,7 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
+        certificates=partial(_certificates, setup, registry),
         condition=NodeConditions(
             setup.certificates, setup.data.space, parts.files.write_seconds, schedule, groups.loop_lag_ms
         ).look,
@@ -223,6 +227,9 @@ def build(setup: NodeSetup) -> Components:
         trust=trust,
         disk=disk,
         addresses=addresses,
+        keys=None
+        if setup.certificates is None
+        else KeyChanges(setup.certificates, registry, links, lambda: runner.members, addresses.key_changed),
         claims=AdministratorClaims(setup.data.path, router, lambda: runner.machine.level),
         handler=PeerHandler(
             identity,
@@ -286,6 +293,12 @@ def build(setup: NodeSetup) -> Components:
             lambda: trust.is_fenced,
         ),
     )
+
+
+def _certificates(setup: NodeSetup, registry: PeerRegistry) -> Mapping[NodeId, bytes]:
+    """Return the certificates of the members that call, and this node's own, by their digests."""
+    own = b"" if setup.certificates is None else setup.certificates.digest
+    return {**registry.certificates, setup.identity.node_id: own}
 
 
 def _link_setup(setup: NodeSetup, groups: HostedGroups, clients: ConnectedClients) -> LinkSetup:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
+from parleyd.machine.levels import NODE_KEYS_LEVEL
 from parleyd.security.certificates import issue_node_certificate
 from parleyd.transport.peer_calls import METADATA_CLUSTER, METADATA_FROM, METADATA_SELF, METADATA_TO
 from scripts.cluster_layout import Layout
@@ -59,6 +60,14 @@ async def node_ids(cluster: LocalCluster, asked: str) -> dict[str, int]:
     status = await cluster.status(asked)
     assert status is not None
     return {member.name: member.node_id for member in status.members}
+
+
+async def keys_count(cluster: LocalCluster) -> None:
+    """Every node has the level that knows keys; raises AssertionError until then."""
+    for name in cluster.names:
+        status = await cluster.status(name)
+        assert status is not None
+        assert status.level >= NODE_KEYS_LEVEL
 
 
 @asynccontextmanager

@@ -8,14 +8,16 @@ import shutil
 import signal
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from parley_proto.v1 import admin_pb2, admin_pb2_grpc
+from parley_proto.v1 import admin_pb2, admin_pb2_grpc, peer_pb2
 from parleyd.exits import ExitCode
 from parleyd.security.certificate_files import write_ca
 from scripts.cluster_local import LocalCluster
@@ -23,6 +25,7 @@ from tests.abuse.measure import term_of
 from tests.cluster.conftest import FAST, PATIENT
 from tests.cluster.daemon import parleyd
 from tests.cluster.load import load
+from tests.cluster.peer_caller import Caller, keys_count, node_ids, pair_of, peer_stub
 from tests.cluster.raw import bodies, raw_client, refused, until_true
 
 Fresh = Callable[[str], str]
@@ -143,10 +146,48 @@ async def test_a_wrong_certificate_is_refused_by_a_running_node_which_says_so_wh
         await reloaded(own, 1)
         assert await presented_at(own.address("n1")) == certificate_of(own, "n1") != before
 
-        # A new key is taken at a start only.
+        # So is a new key, and the mode of its file is kept.
         await renew(own, ["n1"], "--ca", str(tmp_path / "ca"), "--new-key")
         assert (folder / "node.key").stat().st_mode & 0o077 == 0
         os.kill(own.pid("n1"), signal.SIGHUP)
-        await own.wait_until(lambda: "restart this node" in own.log_text("n1"), "the node to ask for a restart")
-        await own.restart("n1")
+        await own.wait_until(lambda: "key_changed" in own.log_text("n1"), "the new key")
         assert await presented_at(own.address("n1")) == certificate_of(own, "n1")
+
+
+@pytest.mark.campaign
+async def test_all_nodes_take_new_keys_under_load_without_a_restart_and_refuse_the_old_ones(
+    tmp_path: Path, fresh: Fresh
+) -> None:
+    async with LocalCluster(tmp_path, settings={**FAST, **PATIENT}) as own, raw_client(own, "n1") as raw:
+        await until_true(partial(keys_count, own))
+        ann_name, ben_name = fresh("ann"), fresh("ben")
+        for name in (ann_name, ben_name):
+            await raw.register(name)
+        ann, ben = await raw.log_in(ann_name), await raw.log_in(ben_name)
+        pids, term, ids = [own.pid(name) for name in own.names], await term_of(own), await node_ids(own, "n1")
+        async with load(own, ann, ben_name) as sending:
+            await sending.until(20)
+            for number, name in enumerate(own.names, start=1):
+                thief = Caller(ids[name], name, pair_of(own.layout, name))
+                await renew(own, [name], "--ca", str(tmp_path / "ca"), "--new-key")
+                os.kill(own.pid(name), signal.SIGHUP)
+                await own.wait_until(lambda named=name: "key_changed" in own.log_text(named), f"the key of {name}", 30)  # type: ignore[misc]
+                assert await presented_at(own.layout.node(name).peer_address) == certificate_of(own, name)
+                await until_true(partial(is_refused, own, own.others(name)[0], thief))
+                await sending.until(20 * (number + 1))
+                await until_true(partial(check_serving, own, name))
+        assert [own.pid(name) for name in own.names] == pids, "no node was restarted"
+        assert await term_of(own) == term, "no election"
+        seen = bodies(await raw.history(ben, ann_name))
+        sent = sending.acknowledged
+        assert seen[:sent] == [f"message {number}" for number in range(1, sent + 1)]
+        assert len(seen) <= sent + 1
+
+
+async def is_refused(cluster: LocalCluster, node: str, thief: Caller) -> None:
+    """A node takes no call of a key that its owner has replaced."""
+    async with peer_stub(cluster, node, thief) as (stub, metadata):
+        with pytest.raises(grpc.aio.AioRpcError, match="the cluster refuses this key"):
+            await cast("Any", stub).DescribeMember(
+                peer_pb2.DescribeMemberRequest(), metadata=metadata, wait_for_ready=True, timeout=10
+            )

@@ -3,6 +3,8 @@
 A change is reported before the client is closed, so a signal meanwhile hides no result.
 """
 
+import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -178,6 +180,47 @@ async def lift_delay(options: ConnectionOptions, account: str) -> None:
     async with _administration(options) as administration:
         await administration.lift_delay(account)
         note(f"{account} can log in at once.")
+
+
+async def revoke_certificate(options: ConnectionOptions, what: str) -> None:
+    """Revoke a certificate or the key of a node."""
+    digest = digest_of(what)
+    async with _administration(options) as administration:
+        revoked = await administration.revoke_certificate("" if digest else what, digest=digest)
+        whose = f" of {revoked.node}" if revoked.node else ""
+        note(f"The nodes refuse {revoked.digest.hex()}{whose} from now on.")
+        if revoked.node:
+            note(f"{revoked.node} takes part again with a new key: parleyd cert renew {revoked.node}.pem --new-key")
+
+
+async def restore_certificate(options: ConnectionOptions, what: str) -> None:
+    """Take a revocation back."""
+    digest = digest_of(what)
+    if not digest:
+        raise BadInputError(f"{what!r} is no SHA-256: 64 hex digits, with or without colons. Nothing was changed.")
+    async with _administration(options) as administration:
+        await administration.restore_certificate(digest)
+        note(f"The nodes accept {digest.hex()} again, if nothing else is against it.")
+
+
+async def revoked_certificates(options: ConnectionOptions, *, as_json: bool) -> None:
+    """List the revoked certificates and keys."""
+    async with _administration(options) as administration:
+        revoked = await administration.revoked_certificates()
+    if as_json:
+        rows = [{"sha256": row.digest.hex(), "node": row.node, "revoked_at_ms": row.revoked_at_ms} for row in revoked]
+        say(json.dumps(rows))
+        return
+    for row in revoked:
+        say(f"{row.digest.hex()}  {text.time_text(row.revoked_at_ms)}  {row.node}".rstrip())
+    if not revoked:
+        note("No certificate is revoked.")
+
+
+def digest_of(what: str) -> bytes:
+    """Return the SHA-256 that somebody typed, as hex with or without colons; empty for anything else."""
+    digits = what.replace(":", "")
+    return bytes.fromhex(digits) if re.fullmatch(r"[0-9a-fA-F]{64}", digits) else b""
 
 
 async def set_time(options: ConnectionOptions, *, yes: bool) -> None:

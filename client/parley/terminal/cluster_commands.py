@@ -274,6 +274,46 @@ async def lift_delay(options: ConnectionOptions, who: _AccountName) -> None:
     await cluster_admin.lift_delay(options, who)
 
 
+@cluster_app.command(name="revoke-cert", epilog=EPILOG)
+@with_connection_options
+async def revoke_certificate(
+    options: ConnectionOptions,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="NODE|SHA256",
+            help="Revoke the key that this node has now, or the certificate or key with this SHA-256.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Make all nodes refuse a stolen certificate or key of a node, at once.
+
+    `parleyd cert show FILE` prints the SHA-256 of a certificate and of its key. A revoked key covers all its
+    certificates. The node itself takes part again once it has a new key. Refused if the cluster would stop.
+    """
+    await cluster_admin.revoke_certificate(options, what)
+
+
+@cluster_app.command(name="unrevoke-cert", epilog=EPILOG)
+@with_connection_options
+async def restore_certificate(
+    options: ConnectionOptions,
+    what: Annotated[
+        str, typer.Argument(metavar="SHA256", help="Give it as `revoked-certs` lists it.", show_default=False)
+    ],
+) -> None:
+    """Take the revocation of a certificate or key back."""
+    await cluster_admin.restore_certificate(options, what)
+
+
+@cluster_app.command(name="revoked-certs", epilog=EPILOG)
+@with_connection_options
+async def revoked_certificates(options: ConnectionOptions, as_json: AsJson = False) -> None:
+    """List the certificates and keys that all nodes refuse."""
+    await cluster_admin.revoked_certificates(options, as_json=as_json)
+
+
 @cluster_app.command(epilog=EPILOG)
 @with_connection_options
 async def settings(

@@ -139,6 +139,21 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.FromString,
                 _registered_method=True)
+        self.RevokeCertificate = channel.unary_unary(
+                '/parley.v1.Admin/RevokeCertificate',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateResponse.FromString,
+                _registered_method=True)
+        self.RestoreCertificate = channel.unary_unary(
+                '/parley.v1.Admin/RestoreCertificate',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateResponse.FromString,
+                _registered_method=True)
+        self.ListRevokedCertificates = channel.unary_unary(
+                '/parley.v1.Admin/ListRevokedCertificates',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesResponse.FromString,
+                _registered_method=True)
         self.ListSettings = channel.unary_unary(
                 '/parley.v1.Admin/ListSettings',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
@@ -311,6 +326,27 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeCertificate(self, request, context):
+        """Nodes take no calls with a certificate or key any more. Administrators only. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreCertificate(self, request, context):
+        """Takes that back. Administrators only. Repeating it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevokedCertificates(self, request, context):
+        """What is revoked. Every signed-in account may ask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSettings(self, request, context):
         """Every setting of the cluster. Any account that is signed in may ask.
         """
@@ -441,6 +477,21 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetClusterTime,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.SerializeToString,
+            ),
+            'RevokeCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeCertificate,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateResponse.SerializeToString,
+            ),
+            'RestoreCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreCertificate,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateResponse.SerializeToString,
+            ),
+            'ListRevokedCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevokedCertificates,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesResponse.SerializeToString,
             ),
             'ListSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSettings,
@@ -1025,6 +1076,87 @@ class Admin:
             '/parley.v1.Admin/SetClusterTime',
             parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/RevokeCertificate',
+            parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.RevokeCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/RestoreCertificate',
+            parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.RestoreCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevokedCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ListRevokedCertificates',
+            parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ListRevokedCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -81,6 +81,12 @@ class AdminStub:
     """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
     FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
     """
+    RevokeCertificate: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeCertificateRequest, _admin_pb2.RevokeCertificateResponse]
+    """Nodes take no calls with a certificate or key any more. Administrators only. Repeating it changes nothing."""
+    RestoreCertificate: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RestoreCertificateRequest, _admin_pb2.RestoreCertificateResponse]
+    """Takes that back. Administrators only. Repeating it changes nothing."""
+    ListRevokedCertificates: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListRevokedCertificatesRequest, _admin_pb2.ListRevokedCertificatesResponse]
+    """What is revoked. Every signed-in account may ask."""
     ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
     """Every setting of the cluster. Any account that is signed in may ask."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]
@@ -144,6 +150,12 @@ class AdminAsyncStub(AdminStub):
     """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
     FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
     """
+    RevokeCertificate: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeCertificateRequest, _admin_pb2.RevokeCertificateResponse]  # type: ignore[assignment]
+    """Nodes take no calls with a certificate or key any more. Administrators only. Repeating it changes nothing."""
+    RestoreCertificate: _aio.UnaryUnaryMultiCallable[_admin_pb2.RestoreCertificateRequest, _admin_pb2.RestoreCertificateResponse]  # type: ignore[assignment]
+    """Takes that back. Administrators only. Repeating it changes nothing."""
+    ListRevokedCertificates: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListRevokedCertificatesRequest, _admin_pb2.ListRevokedCertificatesResponse]  # type: ignore[assignment]
+    """What is revoked. Every signed-in account may ask."""
     ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
     """Every setting of the cluster. Any account that is signed in may ask."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]  # type: ignore[assignment]
@@ -330,6 +342,30 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
         FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
         """
+
+    @_abc_1.abstractmethod
+    def RevokeCertificate(
+        self,
+        request: _admin_pb2.RevokeCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RevokeCertificateResponse, _abc.Awaitable[_admin_pb2.RevokeCertificateResponse]]:
+        """Nodes take no calls with a certificate or key any more. Administrators only. Repeating it changes nothing."""
+
+    @_abc_1.abstractmethod
+    def RestoreCertificate(
+        self,
+        request: _admin_pb2.RestoreCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RestoreCertificateResponse, _abc.Awaitable[_admin_pb2.RestoreCertificateResponse]]:
+        """Takes that back. Administrators only. Repeating it changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ListRevokedCertificates(
+        self,
+        request: _admin_pb2.ListRevokedCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListRevokedCertificatesResponse, _abc.Awaitable[_admin_pb2.ListRevokedCertificatesResponse]]:
+        """What is revoked. Every signed-in account may ask."""
 
     @_abc_1.abstractmethod
     def ListSettings(

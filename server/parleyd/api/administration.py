@@ -23,6 +23,7 @@ from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
 from parleyd.api.noted_requests import NotedRequests
 from parleyd.api.requests import check_number, page_bytes, page_size
+from parleyd.api.revocations import RevocationCalls
 from parleyd.machine.authorisation import Action
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.records import MemberRow
@@ -59,7 +60,7 @@ class BackupSource(Protocol):
         """Make one and return its file in order; raises BackupBusyError and CopyFailedError."""
 
 
-class AdminService(AccountAdministration):
+class AdminService(AccountAdministration, RevocationCalls):
     """Reports about this node, and changes the cluster for administrators."""
 
     def __init__(
@@ -76,8 +77,8 @@ class AdminService(AccountAdministration):
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
-        super().__init__(authenticator, commands, passwords, view.replica.readers)
-        self._view = view
+        AccountAdministration.__init__(self, authenticator, commands, passwords, view.replica.readers)
+        RevocationCalls.__init__(self, view, authenticator, commands)
         self._requests = NotedRequests(commands, lambda: authenticator.now_ms)
         self._change_router = change_router
         self._handshake = handshake

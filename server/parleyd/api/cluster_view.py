@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +77,9 @@ class ClusterView:
     refused: Callable[[], str] = lambda: ""  # what the cluster does not accept because of its disks, as a leader knows
     snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
     condition: Callable[[], NodeCondition] = NodeCondition  # the node's clock, certificate, disk and files; on a thread
+
+    # With which certificates this node and those that call it call, by their digests.
+    certificates: Callable[[], Mapping[NodeId, bytes]] = dict
 
     def members(self) -> list[MemberRow]:
         """Return all members with their addresses, by name."""

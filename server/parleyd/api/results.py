@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.limits import MAX_JOIN_TOKENS
+from parleyd.machine.limits import MAX_JOIN_TOKENS, MAX_REVOKED_CERTIFICATES
 
 Code = grpc.StatusCode
 
@@ -175,6 +175,16 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.FAILED_PRECONDITION,
         f"The cluster has {MAX_JOIN_TOKENS} join tokens that are not expired, which is the most. Nothing was changed. "
         "Wait until one expires, or use one of them.",
+    ),
+    pb.RESULT_CODE_WOULD_STOP_CLUSTER: Explanation(
+        Code.FAILED_PRECONDITION,
+        "No majority of the voters would have a certificate that is not revoked. The cluster would stop. Nothing was "
+        "changed. Give a node whose certificate is revoked a new key first (parleyd cert renew NAME.pem --new-key).",
+    ),
+    pb.RESULT_CODE_TOO_MANY_REVOKED: Explanation(
+        Code.FAILED_PRECONDITION,
+        f"{MAX_REVOKED_CERTIFICATES} certificates are revoked, which is the most. Nothing was changed. Take back those "
+        "that have expired: parley cluster unrevoke-cert SHA256.",
     ),
     pb.RESULT_CODE_QUOTA_REACHED: Explanation(
         Code.FAILED_PRECONDITION,

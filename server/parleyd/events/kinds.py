@@ -53,6 +53,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "snapshot_failed": _history("The node could not make a snapshot.", "error"),
         "snapshot_installed": _history("A snapshot replaced the node's state.", "index", "term"),
         "disk_stalled": _history("A write took too long, and the leader transfers leadership.", "target"),
+        "event_loop_lags": _history("The event loop is late for seconds, so every caller waits.", "lag_ms"),
+        "event_loop_punctual_again": _history("The event loop is punctual again.", "lag_ms"),
+        "leadership_left_by_late_loop": _history(
+            "The event loop is late, and the leader transfers leadership.", "target"
+        ),
         "leadership_transferred": _history("The node stops and has transferred leadership."),
         "leadership_transfer_timed_out": _history("The node stops, and no other node took over in time."),
         "node_fenced": _history("The node's state is not trusted.", "reason", "index"),
@@ -82,7 +87,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "disk_not_measured": Kind(Topic.DISK, "The system did not say how much is free.", ("error",)),
         "clocks_differed": Kind(Topic.CLOCKS, "The leader knows of wrong clocks.", ("offsets_ms",)),
         "clocks_agreed": Kind(Topic.CLOCKS, "The leader knows of no wrong clock any more."),
-        "certificate_reloaded": Kind(Topic.CERTIFICATES, "The node uses a new certificate.", ("expires", "sha256")),
+        "certificate_reloaded": Kind(
+            Topic.CERTIFICATES, "The node uses a new certificate.", ("expires", "sha256", "new_key")
+        ),
+        "key_changed": Kind(Topic.CERTIFICATES, "The node's new key is published, so the others refuse the old one."),
         "certificate_not_reloaded": Kind(
             Topic.CERTIFICATES, "The new certificate cannot be used, and the one before stays.", ("reason",)
         ),

@@ -33,6 +33,8 @@ class AuditAction(StrEnum):
     MEMBER_ADDED = "member.added"
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"
+    CERTIFICATE_REVOKED = "certificate.revoked"
+    CERTIFICATE_RESTORED = "certificate.restored"
     REQUEST_ADD_MEMBER = "request.add-member"
     REQUEST_PROMOTE_MEMBER = "request.promote-member"
     REQUEST_REMOVE_MEMBER = "request.remove-member"

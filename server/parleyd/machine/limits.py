@@ -21,6 +21,8 @@ MAX_MEMBERS_AT_CREATION = 256
 MAX_CHANNELS_LEFT = 1000
 # Keys of nodes that are barred because the node has a newer one. Certificates end before so many are replaced.
 MAX_REPLACED_KEYS = 1000
+# Certificates and keys of nodes that are revoked.
+MAX_REVOKED_CERTIFICATES = 1000
 # How often an account may have left a channel until what it read first is no longer shown to it.
 MAX_PAST_MEMBERSHIPS = 16
 # Rows of expired sessions removed with each new session.

@@ -58,9 +58,22 @@ class BarredNode:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokedCertificate:
+    """A certificate or key with which nobody may call nodes; `name` is the member that had it, empty for none."""
+
+    digest: bytes
+    name: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Members:
-    """All members' rows by node id, the former members, whose ids never join again, and their names and keys."""
+    """All members' rows by node id, the former members, whose ids never join again, and their names and keys.
+
+    `revoked` is what administrators revoked, the oldest first.
+    """
 
     rows: tuple[MemberRow, ...]
     removed: tuple[MemberRow, ...]
     barred: tuple[BarredNode, ...] = ()
+    revoked: tuple[RevokedCertificate, ...] = ()

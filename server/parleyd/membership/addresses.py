@@ -69,6 +69,11 @@ class AddressPublisher:
         """Compare with the members again."""
         self._members_changed.set()
 
+    def key_changed(self, key_digest: bytes) -> None:
+        """Publish this key from now on."""
+        self._own = dataclasses.replace(self._own, key_digest=key_digest)
+        self._members_changed.set()
+
     async def run(self) -> None:
         """Publish whenever the cluster has something else; return if it refuses."""
         while True:

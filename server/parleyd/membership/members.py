@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.machine.records import BarredNode, MemberRow, Members
+from parleyd.machine.records import BarredNode, MemberRow, Members, RevokedCertificate
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
 from parleyd.raft.types import NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterMembers:
-    """The members by id, the former members, and the names and keys that an administrator has to admit again."""
+    """The members by id, the former members, and the names and keys that an administrator has to admit again.
+
+    `revoked` is what administrators revoked.
+    """
 
     rows: Mapping[NodeId, MemberRow]
     removed: Mapping[NodeId, MemberRow]
     barred: tuple[BarredNode, ...] = ()
+    revoked: tuple[RevokedCertificate, ...] = ()
 
     @classmethod
     def of(cls, members: Members) -> ClusterMembers:
@@ -30,6 +34,7 @@ class ClusterMembers:
             MappingProxyType({NodeId(row.node_id): row for row in members.rows}),
             MappingProxyType({NodeId(row.node_id): row for row in members.removed}),
             members.barred,
+            members.revoked,
         )
 
     def named(self, name: str) -> MemberRow | None:

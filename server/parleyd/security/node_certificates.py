@@ -3,8 +3,8 @@
 - The files are read every few seconds and at SIGHUP. New connections use what was taken over, on both ports and to
   other nodes. Open connections stay as they are.
 - Files with a fault are not taken over. The node goes on with what it has, and a log event says why.
-- The key stays the same while the node runs. The cluster knows the key by its digest and bars the one before, so a new
-  key belongs to a start of the node.
+- A new key is taken over if somebody permits it, who then has the cluster told (key_change.py). The cluster knows the
+  key by its digest and bars the one before. A node that does not serve yet takes a new key at its start only.
 - The CA file keeps a CA that was in it before. So a node never leaves the others from one moment to the next.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +36,14 @@ def _given(file: Path | None, setting: str) -> Path:
     if file is None:
         raise CertificateError(f"{setting} is not set: give certificates, made with `parleyd cert`")
     return file
+
+
+def _needs_a_start(_: frozenset[bytes]) -> str:
+    return "a node that does not serve yet takes a new key at its start only: restart this node"
+
+
+def _nobody() -> None:
+    """Tell nobody."""
 
 
 def _utc_now() -> datetime.datetime:
@@ -62,6 +71,8 @@ class NodeCertificates:
         self._refusal = ""
         self._refused_at = now()
         self._is_reported = False
+        self._why_not_key: Callable[[frozenset[bytes]], str] = _needs_a_start
+        self._key_changed: Callable[[], None] = _nobody
         self._logger = structlog.get_logger("certificates")
 
     @classmethod
@@ -78,13 +89,32 @@ class NodeCertificates:
 
     @property
     def key_digest(self) -> bytes:
-        """Return the digest of this node's key, which stays while it runs."""
+        """Return the digest of this node's key."""
         return key_digest(parse_certificates(self.current.certificate, self._files.certificate)[0])
+
+    @property
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the certificate that this node presents."""
+        certificate = parse_certificates(self.current.certificate, self._files.certificate)[0]
+        return certificate.fingerprint(hashes.SHA256())
 
     @property
     def expires_at(self) -> datetime.datetime:
         """Return when what this node uses ends: its certificate or its CA, whichever is first; any thread."""
         return first_end(self.current, self._files)
+
+    @contextmanager
+    def taking_keys(self, why_not: Callable[[frozenset[bytes]], str], changed: Callable[[], None]) -> Iterator[None]:
+        """Take new keys over while inside. Both are called in the thread that looks at the files.
+
+        `why_not` returns why a certificate with a new key is refused, by the digests of it and its key; empty if it is
+        not. `changed` is called after one was taken over.
+        """
+        self._why_not_key, self._key_changed = why_not, changed
+        try:
+            yield
+        finally:
+            self._why_not_key, self._key_changed = _needs_a_start, _nobody
 
     async def run(self, asked: asyncio.Event) -> None:
         """Look at the files every few seconds, and at once when `asked` is set."""
@@ -122,11 +152,10 @@ class NodeCertificates:
         now = self._now()
         report = check_pems(found, self._files, self._name, advertised=self._advertised, now=now)
         certificate = parse_certificates(found.certificate, self._files.certificate)[0]
-        if key_digest(certificate) != self.key_digest:
-            raise CertificateError(
-                f"{self._files.certificate} has a new key, and a node takes a new key only at its start: restart this "
-                "node, or renew the certificate for the key that it has (`parleyd cert renew` without --new-key)"
-            )
+        has_new_key = key_digest(certificate) != self.key_digest
+        fingerprint = certificate.fingerprint(hashes.SHA256())
+        if has_new_key and (why_not := self._why_not_key(frozenset({fingerprint, key_digest(certificate)}))):
+            raise CertificateError(f"{self._files.certificate} has a new key, and {why_not}")
         if not self._shares_a_ca(found):
             raise CertificateError(
                 f"{self._files.ca} has none of the CAs that this node trusts now, so nodes and clients with the CA of "
@@ -136,9 +165,12 @@ class NodeCertificates:
         self._logger.warning(  # visible at most levels
             "certificate_reloaded",
             expires=day(report.expires_at),
-            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+            sha256=fingerprint.hex(),
             cas=len(parse_certificates(found.ca, self._files.ca)),
+            new_key=has_new_key,
         )
+        if has_new_key:
+            self._key_changed()
         for warning in report.warnings:
             self._logger.warning("certificate_warning", detail=warning)
         self._warned_at = now

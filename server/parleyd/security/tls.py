@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import grpc
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from parleyd.security.certificate_checks import Pems
 from parleyd.security.certificates import key_digest, node_dns_name, node_of_dns_name
@@ -77,6 +78,12 @@ def peer_name_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> 
     nodes = [node for node in map(node_of_dns_name, names) if node is not None]
     # A certificate for two nodes would let one node act as the other.
     return nodes[0] if len(nodes) == 1 else None
+
+
+def peer_certificate_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
+    """Return the SHA-256 of the calling node's certificate; empty for a caller without one."""
+    pems = list(auth_context.get("x509_pem_cert", ()))
+    return x509.load_pem_x509_certificate(pems[0]).fingerprint(hashes.SHA256()) if pems else b""
 
 
 def peer_key_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:

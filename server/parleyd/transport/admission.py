@@ -72,14 +72,19 @@ class CertificateReader:
 
     name_of: Callable[[AuthContext], str | None]
     key_digest_of: Callable[[AuthContext], bytes]
+    certificate_digest_of: Callable[[AuthContext], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An identified caller: the member's record, or what it sends, and its key's digest (empty without TLS)."""
+    """An identified caller: the member's record, or what it sends, and the digests of its key and its certificate.
+
+    Without TLS the digests are empty.
+    """
 
     info: PeerInfo
     key_digest: bytes
+    certificate_digest: bytes = b""
 
 
 class PeerAdmission:
@@ -121,10 +126,10 @@ class PeerAdmission:
         known = self.registry.member(sent.node_id)
         info = known or sent
         await check_certificate(info.name, self._certificates, context)
-        key_digest = b"" if self._certificates is None else self._certificates.key_digest_of(context.auth_context())
-        caller = Caller(info, key_digest)
+        caller = Caller(info, *digests_of(self._certificates, context))
         if known is not None:
             await self._check_key(caller, context)
+            self.registry.called_with(info.node_id, caller.certificate_digest)
         return caller
 
     async def _check_key(self, caller: Caller, context: Context) -> None:
@@ -138,6 +143,8 @@ class PeerAdmission:
     async def check_standing(self, rpc: str, caller: Caller, context: Context) -> None:
         """End the call unless the caller has the standing that `rpc` requires now; members come and go meanwhile."""
         node, name = caller.info.node_id, caller.info.name
+        if self.registry.is_revoked((caller.key_digest, caller.certificate_digest)):
+            await refuse_revoked(context, name)
         if self.registry.is_removed(node):
             await refuse_removed(context, name)
         if self.registry.is_member(node):
@@ -176,6 +183,14 @@ class PeerAdmission:
             await asyncio.sleep(BELIEF_PAUSE_S)
 
 
+def digests_of(certificates: CertificateReader | None, context: Context) -> tuple[bytes, bytes]:
+    """Return the digests of the caller's key and of its certificate; empty ones without TLS."""
+    if certificates is None:
+        return b"", b""
+    auth_context = context.auth_context()
+    return certificates.key_digest_of(auth_context), certificates.certificate_digest_of(auth_context)
+
+
 async def check_certificate(name: str, certificates: CertificateReader | None, context: Context) -> None:
     """End the call unless the caller's certificate is for node `name`."""
     if certificates is None:
@@ -192,6 +207,16 @@ async def check_certificate(name: str, certificates: CertificateReader | None, c
 async def refuse(context: Context, why: str) -> NoReturn:
     """End the call; nothing was done."""
     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+
+
+async def refuse_revoked(context: Context, name: str) -> NoReturn:
+    """End the call of a revoked certificate; nothing was done."""
+    structlog.get_logger("peer").warning("peer_certificate_revoked", claims=name)
+    await context.abort(
+        grpc.StatusCode.PERMISSION_DENIED,
+        f"an administrator revoked the certificate or the key of the caller, {name}. Nothing was done. Give the node a "
+        f"new key (parleyd cert renew {name}.pem --new-key)",
+    )
 
 
 async def refuse_removed(context: Context, name: str) -> NoReturn:

@@ -54,9 +54,16 @@ class PeerCalls:
 class PeerConnections:
     """The connections to the peer port, with the names in their callers' certificates."""
 
-    def __init__(self, is_known: Callable[[str], bool]) -> None:
-        """`is_known` returns whether a name is that of a member, or of a node that a member vouches for."""
+    def __init__(
+        self, is_known: Callable[[str], bool], is_revoked: Callable[[Iterable[bytes]], bool] = lambda _: False
+    ) -> None:
+        """`is_known` returns whether a name is that of a member, or of a node that a member vouches for.
+
+        `is_revoked` returns whether a certificate is revoked, by the digests of it and its key.
+        """
         self._is_known = is_known
+        self._is_revoked = is_revoked
+        self._digests: dict[Peer, tuple[bytes, ...]] = {}
         self._names: dict[Peer, str] = {}
         self._since: dict[Peer, float] = {}
         self._unseen: set[Peer] = set()
@@ -64,6 +71,10 @@ class PeerConnections:
     def called(self, peer: Peer, name: str) -> None:
         """Record that the certificate of this connection has `name`."""
         self._names[peer] = name
+
+    def presented(self, peer: Peer, digests: tuple[bytes, ...]) -> None:
+        """Record the digests of this connection's certificate and its key."""
+        self._digests[peer] = digests
 
     def count_others(self) -> int:
         """Return how many of the connections that were open last are those of no known name."""
@@ -79,9 +90,11 @@ class PeerConnections:
         unseen = self._names.keys() - self._since.keys()
         for peer in unseen & self._unseen:
             del self._names[peer]
+            self._digests.pop(peer, None)
         self._unseen = unseen
         known = self._oldest_first(one for one in self._since if self._is_known(self._names.get(one, "")))
         ended = set(_beyond(known, self._name_of, MAX_CONNECTIONS_PER_MEMBER))
+        ended |= {one for one in self._since if self._is_revoked(self._digests.get(one, ()))}
         others = self._since.keys() - known
         ended |= {one for one in others if now_s - self._since[one] > NON_MEMBER_CONNECTION_S}
         for group_of, most in ((self._name_of, MAX_CONNECTIONS_PER_NAME), (_source_of, MAX_CONNECTIONS_PER_ADDRESS)):

@@ -3,11 +3,14 @@
 Links and admission both follow it. A non-member is a node that calls and is in no membership applied here. This node
 lags behind then, or is new. A non-member that a member vouches for has a link while it calls, because it must be
 answered. A removed node has no link. peer_bounds.py bounds the calls of non-members.
+
+A node whose certificate or key is revoked has no link either: whoever answers at its address may have stolen it. That
+ends when it calls with another certificate, or has published another key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from parleyd.raft.types import NodeId
@@ -26,15 +29,26 @@ class PeerRegistry:
         self._members: dict[NodeId, PeerInfo] = {}
         self._removed: frozenset[NodeId] = frozenset()
         self._barred_keys: frozenset[bytes] = frozenset()
+        self._revoked: frozenset[bytes] = frozenset()
+        self._certificates: dict[NodeId, bytes] = {}
         self._calls: dict[NodeId, int] = {}
         self._callers: dict[NodeId, PeerInfo] = {}
         self._linked: dict[NodeId, PeerInfo] = {}
 
-    def update(self, members: Iterable[PeerInfo], removed: Iterable[NodeId], barred_keys: Iterable[bytes] = ()) -> None:
-        """Take over the members, the former members, and the keys that an administrator has to admit again."""
+    def update(
+        self,
+        members: Iterable[PeerInfo],
+        removed: Iterable[NodeId],
+        barred_keys: Iterable[bytes] = (),
+        revoked: Iterable[bytes] = (),
+    ) -> None:
+        """Take over the members, the former members, the keys that an administrator has to admit again, and what is
+        revoked."""
         self._members = {member.node_id: member for member in members}
         self._removed = frozenset(removed)
         self._barred_keys = frozenset(barred_keys) - {b""}
+        self._revoked = frozenset(revoked) - {b""}
+        self._certificates = {node: seen for node, seen in self._certificates.items() if node in self._members}
         self._relink()
 
     def member(self, node: NodeId) -> PeerInfo | None:
@@ -52,6 +66,31 @@ class PeerRegistry:
     def is_key_barred(self, key_digest: bytes) -> bool:
         """Return whether the key is that of a removed node, or one that a member has replaced."""
         return key_digest in self._barred_keys
+
+    def is_revoked(self, digests: Iterable[bytes]) -> bool:
+        """Return whether a certificate is revoked; `digests` are its own and that of its key."""
+        return not self._revoked.isdisjoint(digests)
+
+    @property
+    def certificates(self) -> Mapping[NodeId, bytes]:
+        """Return the digests of the certificates with which members called last."""
+        return self._certificates
+
+    def called_with(self, node: NodeId, certificate: bytes) -> None:
+        """Record with which certificate a member calls."""
+        if certificate and node in self._members and self._certificates.get(node) != certificate:
+            self._certificates[node] = certificate
+            self._relink()
+
+    def linked(self) -> tuple[NodeId, ...]:
+        """Return the nodes that this node has a link to."""
+        return tuple(self._linked)
+
+    def reconnect(self, node: NodeId) -> None:
+        """Replace the link to a node by a new one, if there is one."""
+        peer = self._linked.get(node)
+        if peer is not None:
+            self._links.put(self._make_link(peer))
 
     def is_known_name(self, name: str) -> bool:
         """Return whether a member has this name, or a node that is believed and calls now."""
@@ -86,4 +125,8 @@ class PeerRegistry:
                 self._links.put(self._make_link(peer))
 
     def _is_wanted(self, node: NodeId) -> bool:
-        return node != self._own_id and node not in self._removed
+        if node == self._own_id or node in self._removed:
+            return False
+        member = self._members.get(node)
+        digests = (self._certificates.get(node, b""), b"" if member is None else member.key_digest)
+        return not self.is_revoked(digests)

@@ -2,7 +2,7 @@
 
 Every call passes here before its handler. It costs its metadata only until these steps are done:
 
-1. Its certificate has the name of a node.
+1. Its certificate has the name of a node, and is not revoked.
 2. It counts towards the bounds of this name, its address and this node (peer_bounds.py).
 3. A unary call that members alone may make comes from a member.
 4. A unary call of another node has a place to read its body. The body comes within a few seconds.
@@ -77,6 +77,7 @@ class _AdmissionInterceptor(grpc.aio.ServerInterceptor):
         name = await service.name_of(context)
         peer = peer_of_text(context.peer())
         service.connections.called(peer, name)
+        await service.check_revoked(name, peer, context)
         is_known, address = service.is_known(name), source_of_host(peer[0])
         with service.calls.one(name, address, is_known=is_known):
             if handler.request_streaming:

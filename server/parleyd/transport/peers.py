@@ -98,10 +98,7 @@ class PresenceSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkSetup:
-    """What all links of a node have in common.
-
-    `on_change` is called when a link comes up or breaks. `loop_lag_ms` returns how late this node's event loop is.
-    """
+    """What all links of a node have in common. `on_change` is called when a link comes up or breaks."""
 
     call_metadata: CallMetadata
     make_channel: ChannelFactory
@@ -109,7 +106,7 @@ class LinkSetup:
     snapshots: SnapshotSource
     on_change: Callable[[], None]
     presence: PresenceSource | None = None
-    loop_lag_ms: Callable[[], int] = lambda: 0
+    loop_lag_ms: Callable[[], int] = lambda: 0  # how late this node's event loop is
 
 
 class PeerLink:

@@ -7,7 +7,7 @@ admits a call before its method runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerServicer
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
+from parleyd.sources import Peer
 from parleyd.transport.admission import (
     REQUIRED,
     Caller,
@@ -30,8 +31,10 @@ from parleyd.transport.admission import (
     Standing,
     check_certificate,
     claimed_name,
+    digests_of,
     refuse,
     refuse_removed,
+    refuse_revoked,
 )
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
@@ -65,16 +68,22 @@ class PeerService(PeerServicer):
         handshake_info: Callable[[], pb.HandshakeInfo],
         certificates: CertificateReader | None,
         expected: Collection[str] = (),
+        *,
+        has_cluster: bool = False,
     ) -> None:
         """Keep what Handshake needs; `certificates` is None without TLS.
 
-        `expected` are the names of the nodes that this node knows from its settings, until it serves a cluster.
+        `expected` are the names of the nodes that this node knows from its settings, until it serves a cluster. A node
+        that `has_cluster` answers nothing before it serves: its state says which certificates are revoked.
         """
         self._handshake_info = handshake_info
         self._certificates = certificates
         self._has_name: Callable[[str], bool] = frozenset(expected).__contains__
         self.calls = PeerCalls()
-        self.connections = PeerConnections(self.is_known)
+        self._is_revoked: Callable[[Iterable[bytes]], bool] | None = None if has_cluster else lambda _: False
+        self.connections = PeerConnections(
+            self.is_known, lambda digests: bool(self._is_revoked and self._is_revoked(digests))
+        )
         self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._admission: PeerAdmission | None = None
         self._absence = "this node has not joined its cluster yet"
@@ -96,6 +105,7 @@ class PeerService(PeerServicer):
         self._admission = PeerAdmission(cluster_id, node_id, registry, vouching, self._certificates)
         self._handlers = handlers
         self._has_name = registry.is_known_name
+        self._is_revoked = registry.is_revoked
 
     def stop_serving(self, reason: str) -> None:
         """Answer only Handshake again, and other calls with `reason`."""
@@ -115,6 +125,15 @@ class PeerService(PeerServicer):
             self._logger.warning("peer_certificate_refused", claims=claimed_name(context), certified=None)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "the caller's certificate names no node")
         return name
+
+    async def check_revoked(self, name: str, peer: Peer, context: Context) -> None:
+        """End the call of a revoked certificate, and any call while this node does not know yet what is revoked."""
+        if self._is_revoked is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this node starts. Nothing was done. Try again.")
+        digests = digests_of(self._certificates, context)
+        self.connections.presented(peer, digests)
+        if self._is_revoked(digests):
+            await refuse_revoked(context, name)
 
     async def check_caller(self, rpc: str, context: Context) -> None:
         """End a unary call that its caller may not make. Handshake and Join say in their bodies who calls."""

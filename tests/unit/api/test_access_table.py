@@ -134,6 +134,9 @@ TABLE: dict[str, Row] = {
     "Admin.SetClusterTime": Row(ADMINISTRATOR, admin_pb2.SetClusterTimeRequest()),
     "Admin.Backup": Row(ADMINISTRATOR, admin_pb2.BackupRequest()),
     "Admin.ListAudit": Row(ADMINISTRATOR, admin_pb2.ListAuditRequest()),
+    "Admin.RevokeCertificate": Row(ADMINISTRATOR, admin_pb2.RevokeCertificateRequest(digest=b"r" * 32)),
+    "Admin.RestoreCertificate": Row(ADMINISTRATOR, admin_pb2.RestoreCertificateRequest(digest=b"r" * 32)),
+    "Admin.ListRevokedCertificates": Row(SIGNED_IN, admin_pb2.ListRevokedCertificatesRequest()),
     "Admin.ListSettings": Row(SIGNED_IN, admin_pb2.ListSettingsRequest()),
 }
 

@@ -128,16 +128,50 @@ def test_a_file_that_is_missing_or_cut_off_is_refused(machine: Machine) -> None:
     assert looked(node) == []
 
 
-def test_a_new_key_waits_for_a_restart_and_the_text_says_so(machine: Machine) -> None:
-    node = machine.node()
-    digest = node.key_digest
+def with_new_key(machine: Machine) -> None:
     certificate, key = load_ca(machine.ca)
     issued = issue_node_certificate(certificate, key, "n1", ["127.0.0.1"])
     machine.files.key.write_bytes(issued.key_pem)
     machine.files.certificate.write_bytes(issued.certificate_pem)
+
+
+def test_a_node_that_does_not_serve_takes_a_new_key_at_its_start_and_the_text_says_so(machine: Machine) -> None:
+    node = machine.node()
+    digest = node.key_digest
+    with node.taking_keys(lambda _: "", lambda: None):
+        pass
+    with_new_key(machine)
     assert "restart this node" in refused(machine, node)
     assert node.key_digest == digest, "the cluster knows the node by this key"
     assert machine.node().key_digest != digest, "a start takes it"
+
+
+def test_a_new_key_is_taken_over_if_it_is_permitted_and_told_once(machine: Machine) -> None:
+    node, told = machine.node(), []
+    asked: list[frozenset[bytes]] = []
+
+    def why_not(digests: frozenset[bytes]) -> str:
+        asked.append(digests)
+        return ""
+
+    with node.taking_keys(why_not, lambda: told.append(node.key_digest)):
+        machine.renew()
+        assert [event["new_key"] for event in looked(node)] == [False]
+        assert (asked, told) == ([], []), "it is the same key"
+        with_new_key(machine)
+        assert [event["new_key"] for event in looked(node)] == [True]
+        assert looked(node) == []
+    new = machine.node()
+    assert told == [new.key_digest] == [node.key_digest]
+    assert asked == [{new.key_digest, new.digest}]
+
+
+def test_a_new_key_that_the_cluster_refuses_is_not_taken_over(machine: Machine) -> None:
+    node, told = machine.node(), []
+    with node.taking_keys(lambda _: "it was revoked", lambda: told.append(1)):
+        with_new_key(machine)
+        assert "has a new key, and it was revoked" in refused(machine, node)
+    assert not told
 
 
 def test_a_whole_other_cluster_is_refused_even_for_the_same_key(machine: Machine, certificates: Path) -> None:

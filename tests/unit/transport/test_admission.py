@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -20,6 +21,11 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.security.tls import (
+    peer_certificate_from_auth_context,
+    peer_key_from_auth_context,
+    peer_name_from_auth_context,
+)
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
 from parleyd.transport import admission
@@ -247,8 +253,12 @@ def vouching(*known: PeerInfo) -> Vouching:
 KEY = b"k" * 32
 
 
+CERTIFICATE = b"c" * 32
+OF_TLS = CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context, peer_certificate_from_auth_context)
+
+
 def certificates(name: str, key: bytes = KEY) -> CertificateReader:
-    return CertificateReader(lambda _: name, lambda _: key)
+    return CertificateReader(lambda _: name, lambda _: key, lambda _: CERTIFICATE)
 
 
 @asynccontextmanager
@@ -393,6 +403,84 @@ async def test_a_key_that_is_replaced_while_its_thief_talks_is_heard_no_longer()
             async with asyncio.timeout(5):
                 await call
     assert handler.received.empty()
+
+
+@pytest.mark.parametrize("digest", [KEY, CERTIFICATE], ids=["key", "certificate"])
+async def test_a_certificate_that_is_revoked_while_its_thief_talks_is_heard_no_longer(digest: bytes) -> None:
+    handler = Handler()
+    registry, links = make_registry()
+    async with serving(handler, registry, certified="n2") as address, peer_channel(address, None) as channel:
+        stub, metadata = PeerStub(channel), says(peer(2))
+        delivers, forwards = stub.Deliver(metadata=metadata), stub.Forward(metadata=metadata)
+        batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)), 0)])
+        await delivers.write(batch)
+        await asyncio.wait_for(handler.received.get(), 5)
+        forward = pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)])
+        await forwards.write(forward)
+        await asyncio.wait_for(forwards.read(), 5)
+        registry.update(map(peer, (1, 2, 3)), (), (), [digest])
+        await delivers.write(batch)
+        with pytest.raises(grpc.aio.AioRpcError, match="an administrator revoked"):
+            async with asyncio.timeout(5):
+                await delivers
+        await forwards.write(forward)
+        with pytest.raises(grpc.aio.AioRpcError, match="an administrator revoked"):
+            async with asyncio.timeout(5):
+                await forwards.read()
+        for call in (stub.Handshake(pb.HandshakeInfo(self=encode_peer_info(peer(2)))), stub.Deliver(metadata=metadata)):
+            with pytest.raises(grpc.aio.AioRpcError, match="an administrator revoked") as refused:
+                await call
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert handler.received.empty()
+    assert handler.proposed == 1
+    assert 2 not in links.linked or digest == KEY, "nobody calls a member that calls with a revoked certificate"
+
+
+def test_a_member_with_a_revoked_key_is_not_called_until_it_has_published_another() -> None:
+    registry, links = make_registry()
+    old = [peer(1), replace(peer(2), key_digest=KEY), peer(3)]
+    registry.update(old, ())
+    assert set(links.linked) == {2, 3}
+    registry.update(old, (), (), [KEY])
+    assert set(links.linked) == {3}
+    with registry.track_caller(old[1]):
+        assert set(links.linked) == {3}, "not as a caller either"
+    registry.update([peer(1), replace(peer(2), key_digest=b"n" * 32), peer(3)], (), [KEY], [KEY])
+    assert set(links.linked) == {2, 3}
+
+
+def test_a_member_that_calls_with_another_certificate_than_the_revoked_one_is_called_again() -> None:
+    registry, links = make_registry()
+    members = list(map(peer, (1, 2, 3)))
+    registry.called_with(NodeId(2), CERTIFICATE)
+    registry.update(members, (), (), [CERTIFICATE])
+    assert set(links.linked) == {3}
+    registry.called_with(NodeId(2), b"n" * 32)
+    assert set(links.linked) == {2, 3}
+    assert registry.certificates == {2: b"n" * 32}
+    registry.update(members[::2], [NodeId(2)])
+    assert registry.certificates == {}, "what a former member called with is forgotten"
+
+
+async def test_a_node_with_a_cluster_answers_nobody_before_it_knows_what_is_revoked() -> None:
+    service = PeerService(pb.HandshakeInfo, certificates("n2"), has_cluster=True)
+    server = make_peer_server(service)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with peer_channel(f"127.0.0.1:{port}", None) as channel:
+            stub, hello = PeerStub(channel), pb.HandshakeInfo(self=encode_peer_info(peer(2)))
+            with pytest.raises(grpc.aio.AioRpcError, match="this node starts") as refused:
+                await stub.Handshake(hello)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            registry, _ = make_registry()
+            registry.update(map(peer, (1, 2, 3)), (), (), [KEY])
+            service.start_serving({0: Handler()}, "mine", ME, registry, vouching())
+            service.stop_serving("its state is replaced")
+            with pytest.raises(grpc.aio.AioRpcError, match="an administrator revoked"):
+                await stub.Handshake(hello)
+    finally:
+        await server.stop(grace=0)
 
 
 async def test_a_member_describes_members_to_members_whatever_incarnation_they_mean() -> None:

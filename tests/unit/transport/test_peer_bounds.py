@@ -77,6 +77,18 @@ def test_an_address_without_a_name_has_a_share_and_so_have_all_in_sum() -> None:
     assert late not in ended
 
 
+def test_a_connection_whose_certificate_is_revoked_ends_also_that_of_a_member() -> None:
+    revoked: set[bytes] = set()
+    held = PeerConnections({"n1", "n2"}.__contains__, lambda digests: not revoked.isdisjoint(digests))
+    thief, member = ("10.0.0.9", 1), ("10.0.0.2", 1)
+    for remote, key in ((thief, b"stolen"), (member, b"own")):
+        held.called(remote, "n2")
+        held.presented(remote, (key, b"certificate"))
+    assert held.surplus([thief, member], 0) == set()
+    revoked.add(b"stolen")
+    assert held.surplus([thief, member], 1) == {thief}
+
+
 def test_other_connections_end_after_a_time_and_those_of_members_stay() -> None:
     held = connections()
     member, other, silent = (("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.3", 3))

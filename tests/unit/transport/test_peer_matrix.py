@@ -24,40 +24,49 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
-from parleyd.security.certificates import Issued, issue_node_certificate, make_ca
-from parleyd.security.tls import peer_channel_options, peer_key_from_auth_context, peer_name_from_auth_context
+from parleyd.security.certificates import Issued, issue_node_certificate, key_digest, make_ca
+from parleyd.security.tls import peer_channel_options
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport import admission
-from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import peer_channel
 from parleyd.transport.codec import encode_message
 from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import JoinPendingError, PeerService
 from tests.support.logs import complaints
-from tests.unit.transport.test_admission import ME, Handler, make_registry, peer, says, vouching
+from tests.unit.transport.test_admission import ME, OF_TLS, Handler, make_registry, peer, says, vouching
 
 Code = grpc.StatusCode
 OK, REFUSED, DENIED, LATER = Code.OK, Code.FAILED_PRECONDITION, Code.PERMISSION_DENIED, Code.UNAVAILABLE
 NO_CONNECTION = Code.UNAVAILABLE  # the handshake fails, no handler hears of it
 
 REMOVED = peer(4)
-CALLERS = ("no certificate", "foreign CA", "no node name", "other's name", "never admitted", "removed", "member")
+CALLERS = (
+    "no certificate",
+    "foreign CA",
+    "no node name",
+    "other's name",
+    "revoked certificate",
+    "revoked key",
+    "never admitted",
+    "removed",
+    "member",
+)
 MATRIX: dict[str, tuple[Code, ...]] = {
-    #                   no certificate  foreign CA     no name  other's never    removed  member
-    "Handshake": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, OK, OK, OK),
-    "Deliver": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
-    "InstallSnapshot": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
-    "Forward": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "Join": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
-    "ChangeCluster": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "CountLogIn": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "FetchState": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "AnnounceMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "ListHolders": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "ReportStatus": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
-    "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    #          no certificate  foreign CA     no name  other's revoked revoked never removed  member
+    "Handshake": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, OK, OK, OK),
+    "Deliver": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, LATER, REFUSED, OK),
+    "InstallSnapshot": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, LATER, REFUSED, OK),
+    "Forward": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "Join": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, LATER, REFUSED, OK),
+    "ChangeCluster": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "CountLogIn": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "FetchState": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "AnnounceMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "ListHolders": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "ReportStatus": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, DENIED, DENIED, REFUSED, REFUSED, OK),
 }
 # What the node behind the port is asked to do. Handshake and DescribeMember change nothing anywhere.
 DOES_SOMETHING = MATRIX.keys() - {"Handshake", "DescribeMember"}
@@ -168,9 +177,15 @@ async def port() -> AsyncIterator[Port]:
         return issue_node_certificate(*issuer(by), name, ["127.0.0.1"])
 
     registry, _ = make_registry()
-    registry.update(map(peer, (1, 2, 3)), [REMOVED.node_id])
+    revoked, revoked_key = node("n2"), node("n2")
+    loaded = [x509.load_pem_x509_certificate(one.certificate_pem) for one in (revoked, revoked_key)]
+    digests = (loaded[0].fingerprint(hashes.SHA256()), key_digest(loaded[1]))
+    registry.update(map(peer, (1, 2, 3)), [REMOVED.node_id], (), digests)
     handler = Recorder()
-    service = PeerService(pb.HandshakeInfo, CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context))
+    service = PeerService(
+        pb.HandshakeInfo,
+        OF_TLS,
+    )
     service.start_serving({0: handler}, "mine", ME, registry, vouching())
     server = make_peer_server(service)
     own, ca = node("n1"), authority.certificate_pem
@@ -185,6 +200,8 @@ async def port() -> AsyncIterator[Port]:
         "foreign CA": node("n2", foreign),
         "no node name": nameless(authority),
         "other's name": node("n3"),
+        "revoked certificate": revoked,
+        "revoked key": revoked_key,
         "never admitted": node("n9"),
         "removed": node("n4"),
         "member": node("n2"),

@@ -22,9 +22,8 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId, Term
 from parleyd.security.certificates import issue_node_certificate, make_ca
-from parleyd.security.tls import peer_key_from_auth_context, peer_name_from_auth_context
 from parleyd.transport import admission, connection_guard, peer_server
-from parleyd.transport.admission import REQUIRED, CertificateReader
+from parleyd.transport.admission import REQUIRED
 from parleyd.transport.channels import MAX_PEER_CONNECTIONS, MAX_PEER_MESSAGE_BYTES, peer_channel
 from parleyd.transport.codec import encode_message
 from parleyd.transport.connection_guard import ConnectionGuard
@@ -32,7 +31,17 @@ from parleyd.transport.peer_bounds import MAX_BODIES_PER_NAME, MAX_CALLS_PER_NAM
 from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import PeerService
 from tests.support.http2 import RawConnection
-from tests.unit.transport.test_admission import ME, Handler, make_registry, peer, says, serving, vouching
+from tests.unit.transport.test_admission import (
+    ME,
+    OF_TLS,
+    Handler,
+    certificates,
+    make_registry,
+    peer,
+    says,
+    serving,
+    vouching,
+)
 from tests.unit.transport.test_peer_matrix import Port, issuer
 
 STREAMS = {"Deliver", "Forward", "InstallSnapshot"}
@@ -128,7 +137,7 @@ async def test_calls_of_one_name_beyond_its_share_are_refused_and_free_again_aft
 
 async def test_a_call_whose_caller_does_not_read_the_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_server, "ANSWER_TIMEOUT_S", 0.2)
-    service = PeerService(lambda: pb.HandshakeInfo(cluster_id="mine"), CertificateReader(lambda _: "n9", lambda _: b""))
+    service = PeerService(lambda: pb.HandshakeInfo(cluster_id="mine"), certificates("n9", b""))
     async with serving(Handler(), make_registry()[0], service=service) as address, asyncio.timeout(5):
         raw = await RawConnection.open(address, own_window=0)
         try:
@@ -172,7 +181,10 @@ async def guarded_port(folder: Path) -> AsyncIterator[tuple[Port, ssl.SSLContext
     """A peer port of n1 with its guard, and the TLS of n9, which was never admitted."""
     authority = make_ca()
     pairs = {name: issue_node_certificate(*issuer(authority), name, ["127.0.0.1"]) for name in ("n1", "n2", "n9")}
-    service = PeerService(pb.HandshakeInfo, CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context))
+    service = PeerService(
+        pb.HandshakeInfo,
+        OF_TLS,
+    )
     service.start_serving({0: Handler()}, "mine", ME, make_registry()[0], vouching())
     server, own = make_peer_server(service), pairs["n1"]
     number = server.add_secure_port(

@@ -32,7 +32,7 @@ from parleyd.machine.limits import (
     MAX_REPLACED_KEYS,
     TOKEN_DIGEST_BYTES,
 )
-from parleyd.machine.records import BarredNode, MemberRow, Members, MembershipChange
+from parleyd.machine.records import BarredNode, MemberRow, Members, MembershipChange, RevokedCertificate
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -46,6 +46,7 @@ _SELECTS = tuple(
 )
 _SELECT_KEYS = "SELECT node_id, key_digest FROM member_keys"
 _SELECT_BARRED = "SELECT name, key_digest FROM barred_nodes ORDER BY name, key_digest"
+_SELECT_REVOKED = "SELECT digest, name, since_ms FROM revoked_certificates ORDER BY since_ms, digest"
 _INSERT = f"INSERT OR REPLACE INTO {{table}}({_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?)"
 
 TABLES = """
@@ -95,7 +96,7 @@ class MembersChanged:
 
 
 def read(connection: apsw.Connection) -> Members:
-    """Return all members, all former members, and what is barred."""
+    """Return all members, all former members, what is barred, and what is revoked."""
     return _read(lambda query: connection.execute(query).fetchall(), connection.pragma("user_version"))
 
 
@@ -105,7 +106,8 @@ def _read(rows_of: Callable[[str], list[Any]], level: int) -> Members:
         return Members(rows, removed)
     keys = dict(rows_of(_SELECT_KEYS))
     with_keys = tuple(replace(row, key_digest=keys.get(row.node_id, b"")) for row in rows)
-    return Members(with_keys, removed, tuple(BarredNode(*row) for row in rows_of(_SELECT_BARRED)))
+    barred = tuple(BarredNode(*row) for row in rows_of(_SELECT_BARRED))
+    return Members(with_keys, removed, barred, tuple(RevokedCertificate(*row) for row in rows_of(_SELECT_REVOKED)))
 
 
 def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "cluster_members") -> None:
@@ -295,7 +297,7 @@ FEATURE = Feature(
 
 
 def current(reader: StateReader) -> Members:
-    """Return all members, all former members, and what is barred."""
+    """Return all members, all former members, what is barred, and what is revoked."""
     with reader.consistent():
         return _read(reader.rows, reader.level())
 
