@@ -91,6 +91,10 @@ def _offer(node: Node, ada: int) -> pb.Command:
     return pb.Command(offer_administrator=pb.OfferAdministrator(digest=b"d" * 32, expires_at_ms=LATER_MS))
 
 
+def _revoke_certificate(node: Node, ada: int) -> pb.Command:
+    return pb.Command(revoke_certificate=pb.RevokeCertificate(session_id=ada, digest=b"c" * 32, name="n2"))
+
+
 def _invite_node(node: Node, ada: int) -> pb.Command:
     return pb.Command(invite_node=pb.InviteNode(session_id=ada, token_digest=b"t" * 32, valid_ms=60_000))
 
@@ -206,6 +210,14 @@ EXAMPLES: dict[str, Example] = {
         "peer address p -> 10.0.0.9:1, its first key",
     ),
     "invite_node": Example(_invite_node, "ada", ""),
+    "revoke_certificate": Example(_revoke_certificate, "ada", "n2", f"SHA-256 {b'c'.hex() * 32}"),
+    "restore_certificate": Example(
+        lambda node, ada: pb.Command(restore_certificate=pb.RestoreCertificate(session_id=ada, digest=b"c" * 32)),
+        "ada",
+        "n2",
+        f"SHA-256 {b'c'.hex() * 32}",
+        before=_revoke_certificate,
+    ),
     "use_join_token": Example(
         lambda node, ada: pb.Command(use_join_token=pb.UseJoinToken(token_digest=b"t" * 32, node_id=9)),
         "(cluster)",
