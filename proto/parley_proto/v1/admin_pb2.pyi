@@ -1001,6 +1001,155 @@ class AuditRow(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class RevokeCertificateRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """revoke the key that this member has now"""
+    digest: builtins.bytes
+    """or what has this SHA-256: a certificate, or the public key info of one; 32 bytes"""
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        digest: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokeCertificateResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    node: builtins.str
+    """the member that has it; empty if no member is known to"""
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+        node: builtins.str = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "node", b"node", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RestoreCertificateRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RestoreCertificateResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListRevokedCertificatesRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEEN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListRevokedCertificatesResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CERTIFICATES_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def certificates(self) -> containers.RepeatedCompositeFieldContainer[RevokedCertificate]:
+        """oldest first"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        certificates: abc.Iterable[RevokedCertificate] | None = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificates", b"certificates", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokedCertificate(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
+    REVOKED_AT_MS_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    node: builtins.str
+    """whose it was when it was revoked; empty if no member was known to have it"""
+    revoked_at_ms: builtins.int
+    """by the time of the cluster, Unix time"""
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+        node: builtins.str = ...,
+        revoked_at_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "node", b"node", "revoked_at_ms", b"revoked_at_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ChangeSettingRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -1211,6 +1360,7 @@ class GetStatusResponse(message.Message):
     LOG_WRITE_MS_FIELD_NUMBER: builtins.int
     BACKUP_INTERVAL_S_FIELD_NUMBER: builtins.int
     LAST_BACKUP_AT_MS_FIELD_NUMBER: builtins.int
+    LOOP_LAG_MS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -1277,6 +1427,8 @@ class GetStatusResponse(message.Message):
     """of the backups that this node writes by itself; 0 for none"""
     last_backup_at_ms: builtins.int
     """the newest of them, Unix time; 0 without one"""
+    loop_lag_ms: builtins.int
+    """how late the node's event loop is: half of its time exceeds that"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     @builtins.property
@@ -1327,10 +1479,11 @@ class GetStatusResponse(message.Message):
         log_write_ms: builtins.float = ...,
         backup_interval_s: builtins.int = ...,
         last_backup_at_ms: builtins.int = ...,
+        loop_lag_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "backup_interval_s", b"backup_interval_s", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_backup_at_ms", b"last_backup_at_ms", "last_index", b"last_index", "leader", b"leader", "level", b"level", "log_write_ms", b"log_write_ms", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "backup_interval_s", b"backup_interval_s", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "generation", b"generation", "generations", b"generations", "joint", b"joint", "last_backup_at_ms", b"last_backup_at_ms", "last_index", b"last_index", "leader", b"leader", "level", b"level", "log_write_ms", b"log_write_ms", "loop_lag_ms", b"loop_lag_ms", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -582,10 +582,13 @@ class RaftBatch(message.Message):
     MESSAGES_FIELD_NUMBER: builtins.int
     STATE_HASHES_FIELD_NUMBER: builtins.int
     WALL_MS_FIELD_NUMBER: builtins.int
+    LOOP_LAG_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
     PRESENCE_FIELD_NUMBER: builtins.int
     wall_ms: builtins.int
     """what the sender's wall clock shows, Unix time, as the batch leaves"""
+    loop_lag_ms: builtins.int
+    """How late the sender's event loop is: half of its time exceeds that. With wall_ms; not set by an older release."""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[RaftMessage]: ...
     @builtins.property
@@ -606,14 +609,17 @@ class RaftBatch(message.Message):
         messages: abc.Iterable[RaftMessage] | None = ...,
         state_hashes: abc.Iterable[StateHash] | None = ...,
         wall_ms: builtins.int = ...,
+        loop_lag_ms: builtins.int | None = ...,
         disk: DiskReport | None = ...,
         presence: PresenceReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "presence", b"presence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_loop_lag_ms", b"_loop_lag_ms", "disk", b"disk", "loop_lag_ms", b"loop_lag_ms", "presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "presence", b"presence", "state_hashes", b"state_hashes", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_loop_lag_ms", b"_loop_lag_ms", "disk", b"disk", "loop_lag_ms", b"loop_lag_ms", "messages", b"messages", "presence", b"presence", "state_hashes", b"state_hashes", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__loop_lag_ms: _TypeAlias = typing.Literal["loop_lag_ms"]  # noqa: Y015
+    _WhichOneofArgType__loop_lag_ms: _TypeAlias = typing.Literal["_loop_lag_ms", b"_loop_lag_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loop_lag_ms) -> _WhichOneofReturnType__loop_lag_ms | None: ...
 
 @typing.final
 class PresenceReport(message.Message):

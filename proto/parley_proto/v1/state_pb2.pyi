@@ -147,10 +147,13 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """
     RESULT_CODE_TOO_MANY_CHANNELS: _ResultCode.ValueType  # 91
     """max_account_channels"""
-    RESULT_CODE_NOT_A_CHANNEL: _ResultCode.ValueType  # 100
+    RESULT_CODE_WOULD_STOP_CLUSTER: _ResultCode.ValueType  # 130
     """about channels, level 3
-    a direct conversation
+    no majority of the voters would have a certificate that is not revoked
     """
+    RESULT_CODE_TOO_MANY_REVOKED: _ResultCode.ValueType  # 131
+    RESULT_CODE_NOT_A_CHANNEL: _ResultCode.ValueType  # 100
+    """a direct conversation"""
     RESULT_CODE_NOT_A_MODERATOR: _ResultCode.ValueType  # 101
     """the caller's role in the channel does not permit it"""
     RESULT_CODE_CHANNEL_ARCHIVED: _ResultCode.ValueType  # 102
@@ -265,10 +268,13 @@ max_account_bytes
 """
 RESULT_CODE_TOO_MANY_CHANNELS: ResultCode.ValueType  # 91
 """max_account_channels"""
-RESULT_CODE_NOT_A_CHANNEL: ResultCode.ValueType  # 100
+RESULT_CODE_WOULD_STOP_CLUSTER: ResultCode.ValueType  # 130
 """about channels, level 3
-a direct conversation
+no majority of the voters would have a certificate that is not revoked
 """
+RESULT_CODE_TOO_MANY_REVOKED: ResultCode.ValueType  # 131
+RESULT_CODE_NOT_A_CHANNEL: ResultCode.ValueType  # 100
+"""a direct conversation"""
 RESULT_CODE_NOT_A_MODERATOR: ResultCode.ValueType  # 101
 """the caller's role in the channel does not permit it"""
 RESULT_CODE_CHANNEL_ARCHIVED: ResultCode.ValueType  # 102
@@ -334,6 +340,8 @@ class Command(message.Message):
     SET_DISPLAY_NAME_FIELD_NUMBER: builtins.int
     INVITE_NODE_FIELD_NUMBER: builtins.int
     USE_JOIN_TOKEN_FIELD_NUMBER: builtins.int
+    REVOKE_CERTIFICATE_FIELD_NUMBER: builtins.int
+    RESTORE_CERTIFICATE_FIELD_NUMBER: builtins.int
     OFFER_ADMINISTRATOR_FIELD_NUMBER: builtins.int
     CLAIM_ADMINISTRATOR_FIELD_NUMBER: builtins.int
     INVITE_FIELD_NUMBER: builtins.int
@@ -387,6 +395,10 @@ class Command(message.Message):
     def invite_node(self) -> InviteNode: ...
     @builtins.property
     def use_join_token(self) -> UseJoinToken: ...
+    @builtins.property
+    def revoke_certificate(self) -> RevokeCertificate: ...
+    @builtins.property
+    def restore_certificate(self) -> RestoreCertificate: ...
     @builtins.property
     def offer_administrator(self) -> OfferAdministrator: ...
     @builtins.property
@@ -451,6 +463,8 @@ class Command(message.Message):
         set_display_name: SetDisplayName | None = ...,
         invite_node: InviteNode | None = ...,
         use_join_token: UseJoinToken | None = ...,
+        revoke_certificate: RevokeCertificate | None = ...,
+        restore_certificate: RestoreCertificate | None = ...,
         offer_administrator: OfferAdministrator | None = ...,
         claim_administrator: ClaimAdministrator | None = ...,
         invite: Invite | None = ...,
@@ -475,11 +489,11 @@ class Command(message.Message):
         set_quota: SetQuota | None = ...,
         withdraw_code: WithdrawCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account", "note_request", "set_quota", "withdraw_code"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "revoke_certificate", "restore_certificate", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "suspend_account", "release_account", "note_request", "set_quota", "withdraw_code"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -742,6 +756,61 @@ class SetHidden(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["hidden", b"hidden", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokeCertificate(message.Message):
+    """Nodes take no calls with this certificate any more; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    VOTERS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    digest: builtins.bytes
+    """SHA-256 of a certificate, or of the public key info of one"""
+    name: builtins.str
+    """the member that has it, as the proposing node knows; empty for none"""
+    @builtins.property
+    def voters(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """as the proposing node knows them: a majority of them has to stay able to call"""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        digest: builtins.bytes = ...,
+        name: builtins.str = ...,
+        voters: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "name", b"name", "session_id", b"session_id", "voters", b"voters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RestoreCertificate(message.Message):
+    """Takes a revocation back; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    digest: builtins.bytes
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        digest: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
