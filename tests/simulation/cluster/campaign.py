@@ -139,10 +139,9 @@ def run_campaign(
     seeds: Sequence[int],
     *,
     processes: int = 1,
-    wall_limit_s: float = float("inf"),
     on_result: Callable[[RunResult], None] | None = None,
 ) -> Campaign:
-    """Run `seeds` until they, or the time, are used up."""
+    """Run all seeds."""
     campaign = Campaign(processes)
     started = time.monotonic()
     with _runner(processes) as run_all:
@@ -150,8 +149,6 @@ def run_campaign(
             campaign.add(result)
             if on_result is not None:
                 on_result(result)
-            if time.monotonic() - started > wall_limit_s:
-                break
     campaign.wall_s = time.monotonic() - started
     return campaign
 

@@ -17,8 +17,8 @@ from tests.simulation.cluster.shrink import shrink, write_timeline
 from tests.simulation.cluster.simulation import run_plan
 
 ROOT = Path(__file__).resolve().parents[3]
-CAMPAIGN_WALL_S = 10.0
-SEEDS_THAT_SEE_MOST = 200
+SEEDS = range(1_000, 1_030)
+"""Few, because `make simulate` runs any number. A count and no time: a busy machine must not make a test fail."""
 
 FOUND_A_BUG = {
     1182: "a removed server with the longest log kept those who stayed from electing anybody (docs/adr/0006)",
@@ -86,11 +86,10 @@ one needs a removed server with the longest log. Each is a mutant as well, named
 
 @pytest.mark.timeout(180)
 def test_a_short_campaign_finds_no_violation_and_has_seen_every_kind_of_fault() -> None:
-    campaign = run_campaign(range(1_000, 2_000), wall_limit_s=CAMPAIGN_WALL_S)
+    campaign = run_campaign(SEEDS)
     assert [(result.seed, result.violation) for result in campaign.violations] == []
-    assert campaign.seeds > 10
-    if campaign.seeds >= SEEDS_THAT_SEE_MOST:
-        assert {*FAULT_KINDS} - {*campaign.faults} <= {"crash-in-install"}  # counted where it happens
+    assert campaign.seeds == len(SEEDS)
+    assert {*FAULT_KINDS} - {*campaign.faults} <= {"crash-in-install"}  # counted where it happens
 
 
 @pytest.mark.parametrize("seed", sorted(FOUND_A_BUG))
