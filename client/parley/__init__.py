@@ -116,6 +116,7 @@ from parley.reader import MessageReader
 from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
+from parley.sync import SyncClient, SyncMessages
 from parley.text_filter import TextFilter, WhenFilterFails, squeeze_blanks
 from parley.wire.endpoints import Endpoint, parse_endpoints, parse_host_lists
 from parley.wire.node_health import MessageStreamSettings
@@ -208,6 +209,8 @@ __all__ = [
     "StillWaitingError",
     "StoreError",
     "Suspension",
+    "SyncClient",
+    "SyncMessages",
     "Target",
     "TextFilter",
     "TextFilterError",

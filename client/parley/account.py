@@ -203,6 +203,15 @@ class LocalAccount:
                 self._handles[view.local_id] = known
         return known
 
+    async def waiting(self, limit: int) -> tuple[OutgoingMessage, ...]:
+        """Return the messages without a final result, oldest first."""
+        handles = [self.handle(view) for view in await self.store.read(lambda c: outbox.open_messages(c, limit))]
+        ids = [handle.local_id for handle in handles]
+        # A result that came before there was a handle was told to nobody. It is in the file by now.
+        views = (await self.store.read(lambda c: outbox.get_many(c, ids))).values()
+        self._tell([view for view in views if view.status in FINAL])
+        return tuple(handle for handle in handles if handle.view.status not in FINAL)
+
     def with_progress(self, view: Outgoing) -> Outgoing:
         """Return an accepted message as delivered or read if all other members have received or read it."""
         return with_progress(view, self.known.conversation(view.conversation_id), self.account_id)

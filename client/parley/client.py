@@ -294,9 +294,7 @@ class ParleyClient:
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
         """Return the messages without a final result, oldest first."""
         check_numbers(limit=limit)
-        account = self._in_use()
-        views = await account.store.read(lambda c: outbox.open_messages(c, limit))
-        return tuple(account.handle(view) for view in views)
+        return await self._in_use().waiting(limit)
 
     async def untold(self, *, limit: int = 1000) -> tuple[Outgoing, ...]:
         """Return own messages that were refused, or whose outcome is unknown, and that mark_told() did not name yet."""

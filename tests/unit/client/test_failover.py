@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import apsw
 import pytest
 
 from parley import ConnectionState, MessageStatus, ParleyClient, TooLateError
@@ -264,6 +266,30 @@ async def test_a_majority_that_comes_and_goes_while_messages_are_written_changed
             cluster.announce()
             await until(lambda: anna.state.waiting == 0, "nothing waits")
         assert cluster.bodies_for("bob") == [expected[local_id] for local_id in sorted(expected)]
+
+
+async def test_a_result_that_comes_while_the_outbox_is_read_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        node = cluster.nodes[0]
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node.faults.delay_s = 0.2
+            message = await anna.send("bob", "hello")
+            assert anna._account is not None
+            read = anna._account.store.read
+
+            async def read_slowly(operation: Callable[[apsw.Connection], Any]) -> Any:
+                found = await read(operation)
+                await message.accepted(10)
+                return found
+
+            monkeypatch.setattr(anna._account.store, "read", read_slowly)
+            for waiting in await anna.waiting():
+                await waiting.accepted(5)
+            assert message.view.status is MessageStatus.ACCEPTED
 
 
 async def test_while_it_searches_the_state_says_what_was_lost_and_what_waits(tmp_path: Path) -> None:
