@@ -4,6 +4,7 @@ terminal/commands.py implements the commands. An error is one block of text on s
 terminal/exits.py, never a traceback.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ from parley.terminal.completion import complete_target
 from parley.terminal.context_commands import context_app
 from parley.terminal.exits import EPILOG
 from parley.terminal.filter_command import filter_app
+from parley.terminal.json_result import FORMAT
 from parley.terminal.lazy_commands import lazy_command
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.standard_streams import run_with_standard_streams
@@ -342,9 +344,10 @@ async def gateway(
 
 
 @app.command()
-def version() -> None:
+def version(as_json: AsJson = False) -> None:
     """Print the version."""
-    typer.echo(version_text())
+    name, number = version_text().split()
+    typer.echo(json.dumps({"format": FORMAT, "name": name, "version": number}) if as_json else version_text())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A bot in 15 lines: it answers each message. docs/BOTS.md explains it."""
+"""A bot in 15 lines: it answers each message. docs/tutorials/bots.md explains it."""
 
 import asyncio
 import os

@@ -155,7 +155,7 @@ class ClientWorker:
         """Send all changes as events. Send the lists whenever a session begins."""
         listed = False
         lived = False
-        lost_sent = 0
+        lost_sent, read = 0, dict[int, int]()
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
             self._put_list(client, await client.cached_conversations())
             self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
@@ -176,7 +176,8 @@ class ClientWorker:
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
                 if change.others:  # another window received, wrote or read something
-                    self._put(events.ReadHere(await client.read_positions()))
+                    before, read = read, await client.read_positions()
+                    self._put(events.ReadHere(dict(read.items() - before.items())))
                     self._stale.set()
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:

@@ -18,6 +18,7 @@ from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import note, say
 from parley.terminal.completion import complete_channel, complete_name
 from parley.terminal.exits import EPILOG
+from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 
 channel_app = typer.Typer(help="Create, find, join, leave and change channels.", epilog=EPILOG, no_args_is_help=True)
@@ -42,7 +43,9 @@ async def _own_channel(options: ConnectionOptions, channel: str) -> AsyncIterato
     """Connect as the account, and find the one of its channels that is named so."""
     options.must_name_account()
     async with options.client() as client:
-        yield client, await find_channel(client, channel)
+        found = await find_channel(client, channel)
+        record(conversation_id=found)
+        yield client, found
 
 
 class _Role(StrEnum):
@@ -82,6 +85,7 @@ async def create(
     async with options.client() as client:
         channel = await client.create_channel(title, members or [])
         say(f"#{channel}")
+        record(conversation_id=channel)
         if topic or public or open_history:
             try:
                 await client.change_channel(
@@ -127,6 +131,7 @@ async def join(options: ConnectionOptions, channel: _Channel) -> None:
     async with options.client() as client:
         found = await find_visible_channel(client, channel)
         await client.join_channel(found)
+        record(conversation_id=found)
         note(f"You are a member of channel #{found} now. Write in it with: {_chat(found)}")
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from parley import Administration, BadInputError, Invitation, parse_endpoints
 from parley.terminal import text
 from parley.terminal.commands import note, say
+from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_new_password
 
@@ -45,6 +46,7 @@ async def invite_node(options: ConnectionOptions, hours: int) -> None:
     async with _administration(options) as administration:
         token = await administration.invite_node(hours * 3600)
         say(token)
+        record(token=token, valid_s=hours * 3600)
         note(f"Write it to the join_token_file of the new node. It admits one node, within {hours} hours.")
 
 
@@ -97,6 +99,7 @@ async def invite(options: ConnectionOptions, days: int) -> None:
     async with _administration(options) as administration:
         code, expires_at_ms = await administration.create_invitation(days * 86_400)
         say(code)
+        record(code=code, expires_at_ms=expires_at_ms)
         note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
 
 

@@ -6,6 +6,7 @@ An error ends a command with one block of text on stderr and one of the exit cod
 import copy
 import inspect
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from parley import ParleyError
 from parley.terminal.completion import complete_account, complete_context, complete_target
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
+from parley.terminal.json_result import Result, collected, present
 from parley.terminal.options import DEFAULT_PORT, Flags, resolve_options
 from parley.terminal.signals import run_until_signal
 from parley.terminal.standard_streams import StandardStreamError
@@ -211,6 +213,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON. Default: text.
 
 _FLAGS_ELSEWHERE = "Flags for the cluster and the account, such as --host, --ca and --account: parley --help."
 Work = Coroutine[Any, Any, int | None]
+_RESULT = "as_json_result"
+_AsResult = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object that says what was done. Default: text.")
+]
+_WITHOUT_RESULT = ("chat", "gui", "gateway")
+"""They end when a person ends them."""
 
 
 class TextCommand(TyperCommand):
@@ -235,9 +243,12 @@ def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]
 def _with_shared(command: Callable[..., Work], resolve: Callable[[Flags], Any], name: str) -> Callable[..., None]:
     def run(ctx: typer.Context, **given: Any) -> None:
         flags = flags_of({shared: given.pop(shared) for shared in _CONNECTION_OPTIONS})
-        run_to_end(lambda: command(resolve(flags.over(ctx.obj or Flags())), **given))
+        result = Result(_words_of(ctx)) if given.pop(_RESULT, False) else None
+        run_to_end(lambda: command(resolve(flags.over(ctx.obj or Flags())), **given), result)
 
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
+    if command.__name__ not in _WITHOUT_RESULT and all(p.name != "as_json" for p in own):
+        own.append(inspect.Parameter(_RESULT, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_AsResult))
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     shared = connection_parameters(hidden=True)
@@ -245,6 +256,11 @@ def _with_shared(command: Callable[..., Work], resolve: Callable[[Flags], Any], 
     run.__name__ = command.__name__
     run.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_FLAGS_ELSEWHERE}"
     return run
+
+
+def _words_of(ctx: Any) -> str:
+    """Return the words that name the command, without the program."""
+    return f"{_words_of(ctx.parent)} {ctx.info_name}".strip() if ctx.parent is not None else ""
 
 
 def with_flags(command: Callable[..., Work]) -> Callable[..., None]:
@@ -290,15 +306,19 @@ def flags_of(given: dict[str, Any]) -> Flags:
     return Flags(tuple(given.pop("host") or ()), **{**given, **lists, "text_filter": asked})
 
 
-def run_to_end(work: Callable[[], Work]) -> None:
-    """Run a command and end the process with an exit code of exits.py."""
-    try:
-        code = run_until_signal(lambda: _run(work))
-    except (ParleyError, BaseExceptionGroup) as raised:
-        error = first_of(ParleyError, raised)
-        if error is None or first_of(StandardStreamError, raised) is not None:
-            raise
-        code = _tell(error)
+def run_to_end(work: Callable[[], Work], result: Result | None = None) -> None:
+    """Run a command and end the process with an exit code of exits.py. Print the result, if one is given, as JSON."""
+    with nullcontext() if result is None else collected(result):
+        try:
+            code = run_until_signal(lambda: _run(work))
+        except (ParleyError, BaseExceptionGroup) as raised:
+            error = first_of(ParleyError, raised)
+            if error is None or first_of(StandardStreamError, raised) is not None:
+                raise
+            code = _tell(error)
+    if result is not None:
+        result.exit_code = code
+        typer.echo(result.to_json())
     raise typer.Exit(code)
 
 
@@ -307,5 +327,7 @@ async def _run(work: Callable[[], Work]) -> int:
 
 
 def _tell(error: ParleyError) -> int:
+    if (result := present()) is not None:
+        result.error = error.text
     typer.echo(f"parley: {error.text}", err=True)
     return code_of(error)

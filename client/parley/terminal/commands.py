@@ -33,6 +33,7 @@ from parley.chat import Chats, RestoreNews, Standing, account_label, safe_name
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
+from parley.terminal.json_result import present, record
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.outage import Outage, fails_with_tls, raise_for_tls, said_after
 from parley.terminal.password import confirm, read_body, read_password
@@ -46,12 +47,17 @@ READS_TIMEOUT_S = 3.0
 
 def say(line: str) -> None:
     """Print a result to stdout."""
+    if (result := present()) is not None:
+        result.lines.append(line)
+        return
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def note(line: str) -> None:
     """Print a remark for people to stderr."""
+    if (result := present()) is not None:
+        result.notes.append(line)
     sys.stderr.write(line + "\n")
 
 
@@ -95,6 +101,7 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
 
 def _keep_account(options: ConnectionOptions, client: ParleyClient) -> None:
     """Make the account that of the context. The log-in holds even if the file cannot be written."""
+    record(account=client.signed_in_as, waiting=client.state.waiting)
     try:
         options.keep_account(client.signed_in_as)
     except ParleyError as error:
@@ -111,6 +118,7 @@ async def logout(options: ConnectionOptions) -> None:
         except UnreachableError as error:
             raise type(error)(f"{name} is still signed in. {error.text}") from error
         later = f" {text.waiting(waiting)} in the outbox until you sign in again."
+        record(account=name, waiting=waiting)
         note(f"{name} is signed out." + (later if waiting else ""))
 
 

@@ -13,6 +13,7 @@ from parley.terminal.commands import note, say
 from parley.terminal.completion import complete_context
 from parley.terminal.contexts import Context, Contexts
 from parley.terminal.exits import EPILOG
+from parley.terminal.json_result import record
 from parley.terminal.options import Flags, contexts_of, with_port
 
 context_app = typer.Typer(
@@ -50,6 +51,7 @@ async def add(
     context = Context(hosts, _absolute(flags.ca), bool(flags.insecure), flags.account or "")
     changed = contexts.with_context(name, context)
     (replace(changed, current=name) if use else changed).save()
+    record(name=name, in_use=use)
     note(f"Added {name}. It is in use now." if use else f"Added {name}. To use it: parley context use {name}.")
 
 
@@ -84,6 +86,7 @@ async def use(
     if name:
         contexts.named(name, "of this command")
     replace(contexts, current=name or "").save()
+    record(name=name or "")
     note(f"{name} is in use." if name else "No context is in use. Commands use the last log-in.")
 
 
@@ -116,6 +119,7 @@ async def remove(flags: Flags, name: _Name) -> None:
     contexts.named(name, "of this command")
     changed = contexts.without(name)
     changed.save()
+    record(name=name)
     note(f"Removed {name}." + (" No context is in use." if changed.current != contexts.current else ""))
 
 
