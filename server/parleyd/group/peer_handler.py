@@ -197,5 +197,5 @@ class PeerHandler:
             voter=voter,
             waits_for=waits_for,
             level=self._replica.level,
-            members=[to_peer_info(row) for row in self._replica.members.rows.values()],
+            members=[to_peer_info(row) for row in self._replica.members.not_revoked()],
         )

@@ -37,6 +37,11 @@ class ClusterMembers:
             members.revoked,
         )
 
+    def not_revoked(self) -> tuple[MemberRow, ...]:
+        """Return the members whose keys are not revoked."""
+        revoked = {one.digest for one in self.revoked}
+        return tuple(row for row in self.rows.values() if row.key_digest not in revoked)
+
     def named(self, name: str) -> MemberRow | None:
         """Return the member with that name."""
         return next((row for row in self.rows.values() if row.name == name), None)

@@ -71,6 +71,11 @@ class PeerRegistry:
         """Return whether a certificate is revoked; `digests` are its own and that of its key."""
         return not self._revoked.isdisjoint(digests)
 
+    def is_node_revoked(self, node: NodeId) -> bool:
+        """Return whether a member's key is revoked, or the certificate with which it called last."""
+        member = self._members.get(node)
+        return self.is_revoked((self._certificates.get(node, b""), b"" if member is None else member.key_digest))
+
     @property
     def certificates(self) -> Mapping[NodeId, bytes]:
         """Return the digests of the certificates with which members called last."""
@@ -127,6 +132,4 @@ class PeerRegistry:
     def _is_wanted(self, node: NodeId) -> bool:
         if node == self._own_id or node in self._removed:
             return False
-        member = self._members.get(node)
-        digests = (self._certificates.get(node, b""), b"" if member is None else member.key_digest)
-        return not self.is_revoked(digests)
+        return not self.is_node_revoked(node)

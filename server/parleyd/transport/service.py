@@ -308,6 +308,8 @@ class PeerService(PeerServicer):
         await admission.admit("DescribeMember", context, any_incarnation=True)
         node = NodeId(request.node_id)
         member = admission.registry.member(node)
+        if admission.registry.is_node_revoked(node):
+            member = None  # who asks may not have the list yet, so nobody vouches for it
         return pb.DescribeMemberReply(
             member=None if member is None else encode_peer_info(member), removed=admission.registry.is_removed(node)
         )

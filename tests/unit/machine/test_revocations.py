@@ -11,6 +11,7 @@ import pytest
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.features import members, revocations
 from parleyd.machine.records import MemberRow, RevokedCertificate
+from parleyd.membership.members import ClusterMembers
 from tests.unit.machine.harness import Node
 from tests.unit.machine.test_node_admission import KEY, NOW_MS, OK, OTHER_KEY, change, code, publish_key, raised
 
@@ -95,6 +96,13 @@ def test_a_node_that_is_added_again_lifts_no_revocation(node: Node) -> None:
     change(node, 2, 3)
     change(node, 2, 3, 4, added=(MemberRow(4, "n1", "a:1", "a:2", key_digest=KEY),))
     assert revoked(node) == [KEY]
+
+
+def test_a_node_that_joins_is_told_of_no_member_whose_key_is_revoked(node: Node) -> None:
+    ada = with_keys(node)
+    assert code(node, revoke(ada)) == OK
+    told_to_it = ClusterMembers.of(node.machine.members()).not_revoked()
+    assert [row.name for row in told_to_it] == ["n2", "n3"]
 
 
 def test_the_list_is_bounded(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

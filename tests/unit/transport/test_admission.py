@@ -497,6 +497,20 @@ async def test_a_member_describes_members_to_members_whatever_incarnation_they_m
             await stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=says(peer(9), to=0))
 
 
+async def test_nobody_vouches_for_a_member_whose_key_or_certificate_is_revoked() -> None:
+    registry, _ = make_registry()
+    members = [peer(1), peer(2), replace(peer(3), key_digest=KEY), peer(4)]
+    registry.update(members, ())
+    registry.called_with(NodeId(4), CERTIFICATE)
+    registry.update(members, (), (), [KEY, CERTIFICATE])
+    async with serving(Handler(), registry) as address, peer_channel(address, None) as channel:
+        for number, is_described in ((1, True), (3, False), (4, False)):
+            reply = await PeerStub(channel).DescribeMember(
+                pb.DescribeMemberRequest(node_id=number), metadata=says(peer(2), to=0)
+            )
+            assert (reply.HasField("member"), reply.removed) == (is_described, False)
+
+
 async def test_a_member_announces_its_new_address_and_nobody_elses() -> None:
     handler = Handler()
     async with (
