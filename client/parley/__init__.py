@@ -71,6 +71,7 @@ from parley.errors import (
     WrongPasswordError,
     WrongServiceError,
 )
+from parley.event_model import ClusterEvent, EventNews, EventsMissed, NodeLost, NodeReached
 from parley.fetcher import FetchResult
 from parley.lost import LostMessages
 from parley.model import (
@@ -142,6 +143,7 @@ __all__ = [
     "Changes",
     "ClientGroup",
     "ClientState",
+    "ClusterEvent",
     "ClusterGeneration",
     "ClusterMember",
     "ClusterPing",
@@ -154,6 +156,8 @@ __all__ = [
     "ConversationKind",
     "Device",
     "Endpoint",
+    "EventNews",
+    "EventsMissed",
     "FetchResult",
     "GenerationKind",
     "HistoryPage",
@@ -183,7 +187,9 @@ __all__ = [
     "NoMajorityError",
     "Node",
     "NodeClients",
+    "NodeLost",
     "NodePing",
+    "NodeReached",
     "NodeStatus",
     "NotSignedInError",
     "OutboxFullError",

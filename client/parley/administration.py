@@ -5,7 +5,7 @@ lost answer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +25,9 @@ from parley.cluster_model import (
     Setting,
 )
 from parley.errors import AuditError, BadInputError
+from parley.event_model import EventNews
 from parley.net.backup_calls import back_up, sources
+from parley.net.event_calls import EventReader
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.requests import build
@@ -284,6 +286,21 @@ class Administration:
         return await self._ask(
             lambda channel: AdminStub(channel).ListAudit(request, metadata=self._metadata), changes=False
         )
+
+    async def events(self, *, since_ms: int | None = None) -> Sequence[EventNews]:
+        """Return the events that the nodes have in memory, in one time line, and which nodes did not tell theirs.
+
+        `since_ms`: leave out what happened before (Unix time). Raises RefusedError for an account that is no
+        administrator, and UnreachableError if no node answers.
+        """
+        return await EventReader(self._caller, self._token, self._status, since_ms).read()
+
+    def follow_events(self, *, since_ms: int | None = None) -> AsyncGenerator[EventNews]:
+        """Yield the same, and then each event when it happens, until closed. Nothing is told twice.
+
+        A node that ends is told as NodeLost and tried again. What it does meanwhile comes when it is reached again.
+        """
+        return EventReader(self._caller, self._token, self._status, since_ms).follow()
 
     async def set_time(self, now_ms: int) -> tuple[int, int]:
         """Set the time of the cluster to that of a majority of the nodes. Return the time before and after, in ms.

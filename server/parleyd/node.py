@@ -345,6 +345,7 @@ class Node:
             transferred = await parts.runner.transfer_leadership()
             self._logger.info("leadership_transferred" if transferred else "leadership_transfer_timed_out")
         parts.hub.shut(CloseReason.STOPPING)
+        self._events.ring.end_round()
         await parts.client_server.stop(grace=self._settings.shutdown_grace_s)
 
     def _setup(self) -> NodeSetup:
@@ -358,7 +359,7 @@ class Node:
             restart=self._stop.restart,
             operator_token=self._operator_token,
             status_due=self._status_due,
-            events=self._events.ring,
+            events=self._events,
         )
 
     # ---- membership

@@ -26,6 +26,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
+from parleyd.api.events import EventFollowers
 from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
@@ -40,7 +41,7 @@ from parleyd.console import SESSION_S, ConsoleParts
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.drill import Drill
 from parleyd.entry_holders import EntryHolders
-from parleyd.events.ring import EventRing
+from parleyd.events.source import EventSource
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
 from parleyd.group.hosted import HostedGroups
@@ -96,7 +97,7 @@ class NodeSetup:
     restart: Callable[[], None]
     operator_token: str
     status_due: asyncio.Event
-    events: EventRing
+    events: EventSource
 
     @property
     def handshake_info(self) -> peer_pb2.HandshakeInfo:
@@ -212,6 +213,7 @@ def build(setup: NodeSetup) -> Components:
         passwords,
         backups,
         setup.restart,
+        EventFollowers(setup.events),
         setup.operator_token,
     )
     admission = AdmissionInterceptor(authenticator, call_limits(settings), busy, service)

@@ -27,6 +27,7 @@ from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError, abort
+from parleyd.api.events import EventFollowers
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
@@ -37,6 +38,7 @@ from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.delivery.receipt_counts import ReceiptCounter
+from parleyd.events.source import EventSource
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
@@ -166,6 +168,7 @@ class InProcessNode:
         self.streams: list[FaultyStream] = []
         self.hub = DeviceHub()
         self.replica = InProcessReplica(self)
+        self.events = EventSource()
         self._released = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._counting: asyncio.Task[NoReturn] | None = None
@@ -192,6 +195,7 @@ class InProcessNode:
         admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy, self.figures)
         self.places = admission.places
         server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(admission, _Interceptor(self)))
+        self.followers = EventFollowers(self.events)
         self._add_services(server, authenticator)
         target = f"127.0.0.1:{port or self.port}"
         self.port = (
@@ -246,6 +250,7 @@ class InProcessNode:
                 self.cluster.passwords,
                 Backups(self.cluster.data, self.view.identity, authenticator.is_current),
                 lambda: self.cluster.restarted.append(self.name),
+                self.followers,
             ),
             server,
         )

@@ -63,6 +63,164 @@ GENERATION_KIND_RECOVERED: GenerationKind.ValueType  # 2
 """from one node, after a majority was lost: what only the others had is missing"""
 
 @typing.final
+class FollowEventsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    FOLLOW_FIELD_NUMBER: builtins.int
+    follow: builtins.bool
+    """false: the stream ends after what has happened until now"""
+    @builtins.property
+    def after(self) -> EventPosition:
+        """only what came after it; unset, or of another start: all in memory"""
+
+    def __init__(
+        self,
+        *,
+        after: EventPosition | None = ...,
+        follow: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "follow", b"follow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EventPosition(message.Message):
+    """Node, start and number name an event in a cluster."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    START_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    start: builtins.int
+    """of the node's process: its Unix time in milliseconds"""
+    number: builtins.int
+    """of an event of that start, from 1, without gaps"""
+    def __init__(
+        self,
+        *,
+        start: builtins.int = ...,
+        number: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["number", b"number", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EventBatch(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
+    MISSED_FIELD_NUMBER: builtins.int
+    node: builtins.str
+    """the name of the node"""
+    start: builtins.int
+    missed: builtins.int
+    """events between `after` and the first one here that are not in memory any more"""
+    @builtins.property
+    def events(self) -> containers.RepeatedCompositeFieldContainer[NodeEvent]:
+        """in their order"""
+
+    def __init__(
+        self,
+        *,
+        node: builtins.str = ...,
+        start: builtins.int = ...,
+        events: abc.Iterable[NodeEvent] | None = ...,
+        missed: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["events", b"events", "missed", b"missed", "node", b"node", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodeEvent(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class FieldsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @builtins.property
+        def value(self) -> EventValue: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: EventValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    AT_MS_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    TOPIC_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    at_ms: builtins.int
+    """by the node's clock, Unix time; it may jump back"""
+    kind: builtins.str
+    """of docs/OPERATIONS.md; a later release may have more"""
+    topic: builtins.str
+    """raft, life, connections, disk, clocks, certificates or backups"""
+    @builtins.property
+    def fields(self) -> containers.MessageMap[builtins.str, EventValue]: ...
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        at_ms: builtins.int = ...,
+        kind: builtins.str = ...,
+        topic: builtins.str = ...,
+        fields: abc.Mapping[builtins.str, EventValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["at_ms", b"at_ms", "fields", b"fields", "kind", b"kind", "number", b"number", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EventValue(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: builtins.int
+    NUMBER_FIELD_NUMBER: builtins.int
+    FLAG_FIELD_NUMBER: builtins.int
+    text: builtins.str
+    number: builtins.int
+    flag: builtins.bool
+    def __init__(
+        self,
+        *,
+        text: builtins.str = ...,
+        number: builtins.int = ...,
+        flag: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["flag", b"flag", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["flag", b"flag", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = typing.Literal["text", "number", "flag"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+@typing.final
 class BackupRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

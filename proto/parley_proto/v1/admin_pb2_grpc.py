@@ -169,6 +169,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.BackupChunk.FromString,
                 _registered_method=True)
+        self.FollowEvents = channel.unary_stream(
+                '/parley.v1.Admin/FollowEvents',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.FollowEventsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.EventBatch.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -370,6 +375,15 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FollowEvents(self, request, context):
+        """The events of the node that is asked: those that it has in memory, and with `follow` each further one when it
+        happens. The first batch comes at once and may be empty; with `follow`, an empty one comes every 10 s without
+        events. UNAVAILABLE: the node stops. RESOURCE_EXHAUSTED: it has too many followers. It may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -507,6 +521,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Backup,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.BackupRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.BackupChunk.SerializeToString,
+            ),
+            'FollowEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowEvents,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.FollowEventsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.EventBatch.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1238,6 +1257,33 @@ class Admin:
             '/parley.v1.Admin/Backup',
             parley__proto_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.BackupChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.v1.Admin/FollowEvents',
+            parley__proto_dot_v1_dot_admin__pb2.FollowEventsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.EventBatch.FromString,
             options,
             channel_credentials,
             insecure,

@@ -96,6 +96,11 @@ class AdminStub:
     chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
     has no room for the copy. It may be repeated: each call makes a new one.
     """
+    FollowEvents: _grpc.UnaryStreamMultiCallable[_admin_pb2.FollowEventsRequest, _admin_pb2.EventBatch]
+    """The events of the node that is asked: those that it has in memory, and with `follow` each further one when it
+    happens. The first batch comes at once and may be empty; with `follow`, an empty one comes every 10 s without
+    events. UNAVAILABLE: the node stops. RESOURCE_EXHAUSTED: it has too many followers. It may be repeated.
+    """
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -164,6 +169,11 @@ class AdminAsyncStub(AdminStub):
     """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
     chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
     has no room for the copy. It may be repeated: each call makes a new one.
+    """
+    FollowEvents: _aio.UnaryStreamMultiCallable[_admin_pb2.FollowEventsRequest, _admin_pb2.EventBatch]  # type: ignore[assignment]
+    """The events of the node that is asked: those that it has in memory, and with `follow` each further one when it
+    happens. The first batch comes at once and may be empty; with `follow`, an empty one comes every 10 s without
+    events. UNAVAILABLE: the node stops. RESOURCE_EXHAUSTED: it has too many followers. It may be repeated.
     """
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
@@ -392,6 +402,17 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         """A backup of everything that the cluster keeps, as of one moment, made by the node that is asked. The data of all
         chunks, one after the other, is the backup file. RESOURCE_EXHAUSTED: this node makes a backup already, or its disk
         has no room for the copy. It may be repeated: each call makes a new one.
+        """
+
+    @_abc_1.abstractmethod
+    def FollowEvents(
+        self,
+        request: _admin_pb2.FollowEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.EventBatch], _abc.AsyncIterator[_admin_pb2.EventBatch]]:
+        """The events of the node that is asked: those that it has in memory, and with `follow` each further one when it
+        happens. The first batch comes at once and may be empty; with `follow`, an empty one comes every 10 s without
+        events. UNAVAILABLE: the node stops. RESOURCE_EXHAUSTED: it has too many followers. It may be repeated.
         """
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

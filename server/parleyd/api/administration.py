@@ -21,9 +21,11 @@ from parleyd.api.cluster_status import all_settings, audit_page, full_status, pu
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
+from parleyd.api.events import EventFollowers
 from parleyd.api.noted_requests import NotedRequests
 from parleyd.api.requests import check_number, page_bytes, page_size
 from parleyd.api.revocations import RevocationCalls
+from parleyd.machine import authorisation
 from parleyd.machine.authorisation import Action
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.records import MemberRow
@@ -74,6 +76,7 @@ class AdminService(AccountAdministration, RevocationCalls):
         passwords: PasswordHasher,
         backups: BackupSource,
         restart: Callable[[], None],
+        events: EventFollowers,
         operator_token: str = "",
     ) -> None:
         """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
@@ -85,6 +88,7 @@ class AdminService(AccountAdministration, RevocationCalls):
         self._rebuild = rebuild
         self._backups = backups
         self._restart = restart
+        self._events = events
         self._operator_token = operator_token
         self._started = time.monotonic()
 
@@ -298,6 +302,20 @@ class AdminService(AccountAdministration, RevocationCalls):
         async with aclosing(self._backups.stream()) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def FollowEvents(  # noqa: N802
+        self, request: pb.FollowEventsRequest, context: Context
+    ) -> AsyncGenerator[pb.EventBatch]:
+        """Stream the events of this node, until the caller is no administrator any more."""
+        await self._authenticator.session_that_may(context, Action.FOLLOW_EVENTS)
+
+        async def is_allowed() -> bool:
+            session = await self._authenticator.known_session(context)
+            return session is not None and authorisation.is_allowed(session.role, Action.FOLLOW_EVENTS)
+
+        async with aclosing(self._events.batches(self._view.identity.name, request, is_allowed)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)

@@ -131,6 +131,7 @@ ACCESS = {
     "/parley.v1.Admin/GetQuota": Access.SESSION,
     "/parley.v1.Admin/ImportAccounts": Access.SESSION,
     "/parley.v1.Admin/Backup": Access.SESSION,
+    "/parley.v1.Admin/FollowEvents": Access.SESSION,
 }
 """Every method of the client address. One that is missing here needs a session."""
 

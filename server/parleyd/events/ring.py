@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,7 +20,7 @@ CAPACITY = 2_048
 class Reading:
     """Events in their order. `missed`: how many before them are not in memory any more."""
 
-    events: Sequence[Event]
+    events: tuple[Event, ...]
     missed: int = 0
 
 
@@ -30,6 +30,7 @@ class EventRing:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._last = 0
+        self.round = 0  # how often all readers were asked to end
         self._lock = threading.Lock()
         self._listeners: set[Callable[[], None]] = set()
 
@@ -43,6 +44,15 @@ class EventRing:
         with self._lock:
             self._events.append(event)
             self._last = event.number
+        self._tell()
+
+    def end_round(self) -> None:
+        """Ask all who listen now to end once they have read what is here: the node stops, or begins anew."""
+        self.round += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener()

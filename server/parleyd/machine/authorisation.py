@@ -41,6 +41,7 @@ class Action(IntEnum):
     READ_AUDIT = auto()
     SET_QUOTA = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
+    FOLLOW_EVENTS = auto()
 
 
 _EVERYBODY: Final = frozenset(Role)
@@ -72,6 +73,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.READ_AUDIT: _ADMINISTRATORS,
     Action.SET_QUOTA: _ADMINISTRATORS,
     Action.CHANGE_CHANNEL: _EVERYBODY,
+    Action.FOLLOW_EVENTS: _ADMINISTRATORS,
 }
 
 

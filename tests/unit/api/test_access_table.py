@@ -137,6 +137,7 @@ TABLE: dict[str, Row] = {
     "Admin.RevokeCertificate": Row(ADMINISTRATOR, admin_pb2.RevokeCertificateRequest(digest=b"r" * 32)),
     "Admin.RestoreCertificate": Row(ADMINISTRATOR, admin_pb2.RestoreCertificateRequest(digest=b"r" * 32)),
     "Admin.ListRevokedCertificates": Row(SIGNED_IN, admin_pb2.ListRevokedCertificatesRequest()),
+    "Admin.FollowEvents": Row(ADMINISTRATOR, admin_pb2.FollowEventsRequest()),
     "Admin.ListSettings": Row(SIGNED_IN, admin_pb2.ListSettingsRequest()),
 }
 

@@ -198,6 +198,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley_proto",
         "parley.cluster_model",
         "parley.errors",
+        "parley.event_model",
         "parley.model",
         "parley.presence_model",
     ),
