@@ -13,6 +13,8 @@ class ParleyError(Exception):
     retry_safe: ClassVar[bool] = False
     after_unknown: bool = False
     """True if an earlier attempt of the same request had an unknown outcome."""
+    request_id: str = ""
+    """The id of the request in the logs of the nodes; empty if none was sent."""
 
     @property
     def text(self) -> str:

@@ -6,7 +6,8 @@ Only calls that may be repeated use this module: reads, writes with a request id
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
@@ -29,6 +30,7 @@ from parley.errors import (
 )
 from parley.net.channel import ChannelPool
 from parley.net.grpc_errors import from_grpc, told
+from parley.net.request_ids import named, new_request_name
 from parley.net.tls_probe import needs_tls
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
@@ -86,7 +88,29 @@ class UnaryCaller:
         `repeatable` is true if a person may repeat the request, with a new request id, without a second effect.
         `answer_s` is how long a node may wait on purpose before it answers. Each attempt has so much time more.
         If the call is cancelled after a change has left, the CancelledError has an OutcomeUnknownError as its cause.
+        Each call has an id in the logs of the nodes, and its error names it.
         """
+        name = new_request_name()
+        with _named_errors(name):
+            return await self._call(
+                lambda channel: invoke(named(channel, name)),
+                deadline_s=deadline_s,
+                confirm_signed_out=confirm_signed_out,
+                changes=changes,
+                repeatable=repeatable,
+                answer_s=answer_s,
+            )
+
+    async def _call(
+        self,
+        invoke: Callable[[grpc.aio.Channel], Awaitable[T]],
+        *,
+        deadline_s: float,
+        confirm_signed_out: bool,
+        changes: bool,
+        repeatable: bool,
+        answer_s: float,
+    ) -> T:
         then = REPEAT_TEXT if repeatable else CHECK_TEXT
         policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
@@ -153,7 +177,9 @@ class UnaryCaller:
         endpoint = next((one for one in self._known_endpoints.all() if names.get(one) == name), None)
         if endpoint is None:
             raise BadInputError(f"No address of {name} is known. Nothing was sent. Give it with --host.")
-        return await self._once(invoke, endpoint, timeout_s, changes=True)
+        request = new_request_name()
+        with _named_errors(request):
+            return await self._once(lambda channel: invoke(named(channel, request)), endpoint, timeout_s, changes=True)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
         """Return the endpoint of a node that reports that it serves, other than `besides`."""
@@ -227,6 +253,17 @@ def new_request_id() -> bytes:
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Return the metadata that carries a session token."""
     return (("authorization", f"Bearer {token}"),)
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Put the id of the request on the errors that it ends with, if a node may have the id in its log."""
+    try:
+        yield
+    except ParleyError as error:
+        if not isinstance(error, TlsError | WrongServiceError):
+            error.request_id = name
+        raise
 
 
 def _is_final(failures: dict[Endpoint, ParleyError], *, is_late: bool) -> bool:

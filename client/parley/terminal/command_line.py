@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from parley import ParleyError
+from parley import NotSignedInError, ParleyError
 from parley.terminal.completion import complete_account, complete_context, complete_target
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
@@ -330,4 +330,6 @@ def _tell(error: ParleyError) -> int:
     if (result := present()) is not None:
         result.error = error.text
     typer.echo(f"parley: {error.text}", err=True)
+    if error.request_id and not isinstance(error, NotSignedInError):
+        typer.echo(f"parley: In the logs of the nodes, this is request {error.request_id}.", err=True)
     return code_of(error)

@@ -1104,10 +1104,13 @@ class ForwardRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     COMMANDS_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
+    CLIENT_REQUEST_ID_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     """unique on this stream"""
     group: builtins.int
     """the Raft group whose log they enter"""
+    client_request_id: builtins.str
+    """of the client's call, for the leader's log; empty for messages"""
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.Command]:
         """those that arrived together; all of them or none enter the log"""
@@ -1118,10 +1121,11 @@ class ForwardRequest(message.Message):
         request_id: builtins.int = ...,
         commands: abc.Iterable[state_pb2.Command] | None = ...,
         group: builtins.int = ...,
+        client_request_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "group", b"group", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_request_id", b"client_request_id", "commands", b"commands", "group", b"group", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,7 @@ from parleyd.ending import drop_call, note_waiters
 from parleyd.group.readers import read_for
 from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.observability.figures import ServiceFigures, count_for
+from parleyd.request_ids import RequestLog, begin_request
 
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_PUSH_BYTES = MAX_BODY_BYTES + 64 * 1024
@@ -137,6 +138,9 @@ ACCESS = {
 
 _MAX_BYTES = {"/parley.v1.Messaging/Push": MAX_PUSH_BYTES}
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+_MESSAGES = "/parley.v1.Messaging/"
+_LOGGED = frozenset({"UNAVAILABLE", "ABORTED", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS"})
+"""The codes of calls that failed for a reason of the cluster. Others are the caller's."""
 _STANDARD_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 _PAGES = frozenset(
     {
@@ -182,6 +186,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         """Admit within `limits`. `busy` hears of the connections that have calls, and `figures` count them."""
         note_waiters()
         self._figures = figures or ServiceFigures()
+        self._requests = RequestLog("api")
         self._busy = busy
         self._authenticator = authenticator
         self._gateways = frozenset(limits.trusted_gateways)
@@ -217,6 +222,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
         async def admitted(requests: AsyncIterator[Any], context: Context) -> None:
             count_for(self._figures)
+            if not handler.request_streaming:
+                begin_request(context.invocation_metadata(), is_carried=not method.startswith(_MESSAGES))
             code = "CANCELLED"  # also of a call whose client reads nothing, which gets no status
             try:
                 with self._busy.one(peer_of(context)):
@@ -224,6 +231,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                 code = "OK"
             except grpc.aio.AbortError:
                 code = _code_of(context)
+                if code in _LOGGED and not handler.request_streaming:
+                    self._requests.line("request_failed", method=method.rpartition("/")[2], code=code)
                 raise
             finally:
                 self._figures.calls[method, code] += 1

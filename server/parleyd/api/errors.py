@@ -21,6 +21,7 @@ from parleyd.delivery.position import AheadOfClusterError, BehindError, InvalidP
 from parleyd.ending import drop_call
 from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError, UnavailableError
 from parleyd.observability.figures import service_figures
+from parleyd.request_ids import REQUEST_ID_KEY, current_request_id
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
 from parleyd.storage.errors import CopyFailedError
@@ -190,6 +191,8 @@ async def fail(context: Context, error: Exception) -> NoReturn:
 async def abort(context: Context, error: ApiError) -> NoReturn:
     """End the call with the status of `error`. If the client has left, nobody reads it and the call just ends."""
     trailing = [(OUTCOME_KEY, UNKNOWN_EFFECT if error.may_have_happened else NO_EFFECT)]
+    if request_id := current_request_id():
+        trailing.append((REQUEST_ID_KEY, request_id))
     if error.result:
         trailing.append((RESULT_KEY, str(error.result)))
     try:

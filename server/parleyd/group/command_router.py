@@ -31,6 +31,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.observability.figures import ANSWER_BOUNDS_S, Histogram
 from parleyd.raft.types import NO_NODE, Index, NodeId
 from parleyd.raft.update import RoleChange
+from parleyd.request_ids import RequestLog, carried_request_id
 from parleyd.retry import ask_until_answered, wait_at_most
 from parleyd.transport.peer_calls import ForwardFailedError
 
@@ -43,6 +44,7 @@ LEADER_WAIT_S = 2.0
 """How long commands wait while no leader is known. An election takes less. A client's first attempt lasts longer, so
 it gets the answer that nothing was done."""
 MAX_WAITING = 16_384
+MAX_NAMED = 4
 
 
 class Forwarder(Protocol):
@@ -84,6 +86,7 @@ class CommandRouter:
         self._forwarder = forwarder
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._requests = RequestLog("commands")
         self.message_seconds = Histogram(ANSWER_BOUNDS_S)  # until the result of commands with messages is known
         self.other_seconds = Histogram(ANSWER_BOUNDS_S)
         self.outcomes: Counter[str] = Counter(applied=0, refused=0, unknown=0)
@@ -120,6 +123,14 @@ class CommandRouter:
                 outcome = "unknown"
             self.outcomes[outcome] += 1
             self._waiting -= 1
+            if carried_request_id():
+                self._requests.line(
+                    "request_answered",
+                    commands=kinds_of(commands),
+                    outcome=outcome,
+                    forwarded=not self._replica.is_leader,
+                    ms=round((perf_counter() - started) * 1000),
+                )
 
     def _seconds_of(self, commands: Sequence[state_pb2.Command]) -> Histogram:
         is_message = bool(commands) and commands[0].WhichOneof("command") == "send_messages"
@@ -221,6 +232,11 @@ class _Attempt:
         else:
             await wait_at_most(self._replica.role_change(), self._delay_s)
             self._delay_s = min(2 * self._delay_s, MAX_RETRY_DELAY_S)
+
+
+def kinds_of(commands: Sequence[state_pb2.Command]) -> list[str]:
+    """Return the kinds of the first commands, for a line of the log."""
+    return [str(command.WhichOneof("command")) for command in commands[:MAX_NAMED]]
 
 
 def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.ForwardReply:

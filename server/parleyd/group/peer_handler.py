@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.group.command_router import reply_to
+from parleyd.group.command_router import kinds_of, reply_to
 from parleyd.group.disk_monitor import decode_room
 from parleyd.group.rebuild import StateRebuild
 from parleyd.group.runner import GroupRunner
@@ -23,6 +23,7 @@ from parleyd.membership.members import to_peer_info
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
+from parleyd.request_ids import RequestLog, checked, current_request_id
 from parleyd.storage.errors import CopyFailedError
 from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.transport.bootstrap import encode_peer_info
@@ -72,6 +73,7 @@ class PeerHandler:
         self._take_presence = take_presence
         self._list_holders = list_holders
         self._report_status = report_status
+        self._requests = RequestLog("commands")
 
     @property
     def current_term(self) -> int:
@@ -124,6 +126,8 @@ class PeerHandler:
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         """Propose a follower's commands."""
+        if request_id := checked(request.client_request_id):
+            self._requests.line("request_proposed", request_id=request_id, commands=kinds_of(request.commands))
         reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
         outcome = self._replica.propose(request.commands)
         outcome.add_done_callback(lambda done: reply.set_result(reply_to(request.request_id, done)))
@@ -146,6 +150,8 @@ class PeerHandler:
 
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         """Change the cluster as its leader."""
+        if current_request_id():
+            self._requests.line("request_proposed", change=change.WhichOneof("change"))
         return await self._changes.carry_out(change)
 
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
+from parleyd.request_ids import carried_request_id
 
 MAX_IN_FLIGHT = 4096
 MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
@@ -29,6 +30,8 @@ class Forwards:
     def add(self, commands: Sequence[state_pb2.Command], group: int, reply: asyncio.Future[pb.ForwardReply]) -> bool:
         """Queue commands, whose answer `reply` gets; return False if too much is on its way. One always may be."""
         request = pb.ForwardRequest(request_id=self._last_number + 1, commands=commands, group=group)
+        if client_request_id := carried_request_id():
+            request.client_request_id = client_request_id
         size = request.ByteSize()
         is_full = len(self._waiting) >= MAX_IN_FLIGHT or self._bytes + size > MAX_IN_FLIGHT_BYTES
         if self._waiting and is_full:

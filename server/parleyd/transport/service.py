@@ -21,6 +21,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerServicer
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
+from parleyd.request_ids import begin_request
 from parleyd.sources import Peer
 from parleyd.transport.admission import (
     REQUIRED,
@@ -261,6 +262,7 @@ class PeerService(PeerServicer):
     async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
         """Change the cluster, if this node leads it."""
         await (await self._serving(context)).admit("ChangeCluster", context)
+        begin_request(context.invocation_metadata(), is_carried=False)
         return await (await self._handler(request.group, context)).change_cluster(request)
 
     async def CountLogIn(self, request: pb.LogInAttempt, context: Context) -> pb.LogInVerdict:  # noqa: N802
@@ -298,6 +300,7 @@ class PeerService(PeerServicer):
     async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> pb.RebuildReply:  # noqa: N802
         """Replace this node's state for an administrator, whose rights the calling member has checked."""
         await (await self._serving(context)).admit("Rebuild", context)
+        begin_request(context.invocation_metadata(), is_carried=False)
         return await (await self._handler(request.group, context)).rebuild(request)
 
     async def DescribeMember(  # noqa: N802

@@ -87,6 +87,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.ending",
         "parleyd.port_sockets",
         "parleyd.raft",
+        "parleyd.request_ids",
         "parleyd.retry",
         "parleyd.sources",
         # Bootstrapping a cluster is agreeing on identities, which storage keeps.
@@ -108,6 +109,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.machine",
         "parleyd.membership",
         "parleyd.observability.figures",
+        "parleyd.request_ids",
         "parleyd.retry",
     ),
     # What a group decides is pure: no shell, no thread, no clock, no files, no wire but the commands' own records.
