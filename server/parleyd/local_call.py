@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from parleyd.api.errors import Context
+from parleyd.request_ids import begin_request
 
 
 class CallRefusedError(grpc.aio.AbortError):
@@ -41,5 +42,9 @@ class _LocalCall:
 
 
 def local_call(host: str, port: int, token: str = "") -> Context:
-    """Return the context of a call from this address, with the token of its caller's session if there is one."""
+    """Return the context of a call from this address, with the token of its caller's session if there is one.
+
+    What this task logs from now on has a request id, as for a call on the wire.
+    """
+    begin_request((), is_carried=True)
     return cast(Context, _LocalCall(host, port, token))

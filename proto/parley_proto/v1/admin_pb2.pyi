@@ -177,7 +177,7 @@ class NodeEvent(message.Message):
     kind: builtins.str
     """of docs/OPERATIONS.md; a later release may have more"""
     topic: builtins.str
-    """raft, life, connections, disk, clocks, certificates or backups"""
+    """raft, life, connections, disk, clocks, certificates, backups, administration; later ones may come"""
     @builtins.property
     def fields(self) -> containers.MessageMap[builtins.str, EventValue]: ...
     def __init__(

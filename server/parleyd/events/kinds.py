@@ -22,6 +22,7 @@ class Topic(enum.Enum):
     CLOCKS = "clocks"
     CERTIFICATES = "certificates"
     BACKUPS = "backups"
+    ADMINISTRATION = "administration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "certificate_warning": Kind(Topic.CERTIFICATES, "The certificate needs attention.", ("detail",)),
         "backup_written": Kind(Topic.BACKUPS, "The node wrote a backup.", ("file", "bytes")),
+        "admin_action": Kind(Topic.ADMINISTRATION, "An administrator asked for something.", ("action", "by", "about")),
         "backup_failed": Kind(Topic.BACKUPS, "The node could not write a backup.", ("folder", "error")),
     }
 )

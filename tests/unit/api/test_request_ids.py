@@ -17,6 +17,7 @@ from parleyd.api import admission
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.proposals import AppliedCommands
+from parleyd.local_call import local_call
 from parleyd.raft.types import Index, NodeId
 from parleyd.request_ids import (
     MAX_LINES_PER_S,
@@ -76,6 +77,17 @@ async def test_each_call_has_an_id_of_its_own_and_messages_carry_none() -> None:
     assert one == ("request-1", "request-1", ((REQUEST_ID_KEY, "request-1"),))
     assert two[0] == "request-2"
     assert three == ("message-3", "", ())
+
+
+async def test_what_somebody_asks_for_on_the_dashboard_has_an_id_too() -> None:
+    async def asked() -> str:
+        local_call("127.0.0.1", 4711)
+        return carried_request_id()
+
+    ids = await asyncio.gather(asyncio.ensure_future(asked()), asyncio.ensure_future(asked()))
+    assert len(set(ids)) == 2
+    assert all(map(OWN_FORM.fullmatch, ids))
+    assert carried_request_id() not in ids
 
 
 def test_lines_about_requests_are_bounded_and_the_next_one_says_how_many_were_left_out() -> None:

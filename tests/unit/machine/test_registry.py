@@ -17,7 +17,7 @@ from parleyd.machine.registry import COMMANDS, FEATURES, tables_of_level
 from tests.unit.machine.harness import Node
 
 # What is asked for outside the commands of a session: by its own proof, or of the cluster's members.
-ASKED_FOR_ELSEWHERE = {Action.DELETE_OWN_ACCOUNT, Action.BACK_UP, Action.READ_AUDIT}
+ASKED_FOR_ELSEWHERE = {Action.DELETE_OWN_ACCOUNT, Action.BACK_UP, Action.READ_AUDIT, Action.FOLLOW_EVENTS}
 ADMINISTRATORS_ONLY = {
     Action.SET_ROLE,
     Action.CHANGE_SETTINGS,
@@ -32,6 +32,7 @@ ADMINISTRATORS_ONLY = {
     Action.BACK_UP,
     Action.READ_AUDIT,
     Action.SET_QUOTA,
+    Action.FOLLOW_EVENTS,
 }
 
 
