@@ -19,7 +19,6 @@ from parley.terminal import (
 from parley.terminal.command_line import AsJson, AsJsonLines, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.since import ALLOWED
 
 cluster_app = typer.Typer(help="Show the state of the cluster, and administer it.", epilog=EPILOG, no_args_is_help=True)
 
@@ -41,23 +40,7 @@ async def examine(options: ConnectionOptions, as_json: AsJson = False) -> int:
     return await doctor.examine(options, as_json=as_json)
 
 
-@cluster_app.command(epilog=EPILOG)
-@with_connection_options
-async def events(
-    options: ConnectionOptions,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="MOMENT", help=f"Begin there: {ALLOWED}. Default: all.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: one record on each line.")] = False,
-) -> None:
-    """Show what happened on all nodes, in one time line: elections, members, connections, disks, certificates, backups.
-
-    Nodes keep their latest events in memory, from their start on. A node's journal has its Raft history from before:
-    parleyd journal.
-    """
-    await events_command.show(options, follow=follow, since=since, as_json=as_json)
+cluster_app.command(epilog=EPILOG)(events_command.events)
 
 
 def _not_empty(name: str | None) -> str | None:

@@ -5,16 +5,32 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Annotated, Any, assert_never
+
+import typer
 
 from parley import ClusterEvent, EventNews, EventsMissed, NodeLost, NodeReached
+from parley.terminal.command_line import with_connection_options
 from parley.terminal.commands import say
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.since import moment_ms
+from parley.terminal.since import ALLOWED, moment_ms
 
 
-async def show(options: ConnectionOptions, *, follow: bool, since: str | None, as_json: bool) -> None:
-    """Print the events; with `follow`, until a signal."""
+@with_connection_options
+async def events(
+    options: ConnectionOptions,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="MOMENT", help=f"Begin there: {ALLOWED}. Default: all.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one record on each line.")] = False,
+) -> None:
+    """Show what happened on all nodes, in one time line: elections, members, connections, disks, certificates, backups.
+
+    Nodes keep their latest events in memory, from their start on. A node's journal has its Raft history from before:
+    parleyd journal.
+    """
     options.must_name_account()
     since_ms = None if since is None else moment_ms(since, datetime.now().astimezone())
     async with options.client() as client:

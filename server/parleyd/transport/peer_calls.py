@@ -17,6 +17,7 @@ import grpc.aio
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.types import NodeId
+from parleyd.request_ids import carried_metadata
 
 LINK_FAULTS = (
     grpc.aio.AioRpcError,
@@ -50,6 +51,10 @@ class CallMetadata:
             (METADATA_TO, str(receiver)),
             (METADATA_SELF, self.info.self.SerializeToString()),
         )
+
+    def of_request_to(self, receiver: NodeId) -> tuple[tuple[str, str | bytes], ...]:
+        """Return the same for a single call, with the id of the client's request that causes it, if there is one."""
+        return (*self.to(receiver), *carried_metadata())
 
 
 class ForwardFailedError(Exception):

@@ -27,7 +27,6 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
-from parleyd.request_ids import carried_metadata
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.codec import encode_message
@@ -208,7 +207,7 @@ class PeerLink:
         return self._stub
 
     def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        return (*self._call_metadata.to(self.node), *carried_metadata())
+        return self._call_metadata.of_request_to(self.node)
 
     async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
         """Request a change of the cluster from this peer, the presumed leader; raises ForwardFailedError."""
