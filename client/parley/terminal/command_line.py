@@ -328,7 +328,7 @@ async def _run(work: Callable[[], Work]) -> int:
 
 def _tell(error: ParleyError) -> int:
     if (result := present()) is not None:
-        result.error = error.text
+        result.error, result.request_id = error.text, error.request_id
     typer.echo(f"parley: {error.text}", err=True)
     if error.request_id and not isinstance(error, NotSignedInError):
         typer.echo(f"parley: In the logs of the nodes, this is request {error.request_id}.", err=True)

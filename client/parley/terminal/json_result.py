@@ -16,7 +16,10 @@ FORMAT = 1
 
 @dataclass(slots=True)
 class Result:
-    """What one command has done. `exit_code` is that of the process, `error` is empty if it is 0."""
+    """What one command has done. `exit_code` is that of the process, `error` is empty if it is 0.
+
+    `request_id` is that of the failed request in the logs of the nodes; empty without one.
+    """
 
     command: str
     exit_code: int = 0
@@ -24,6 +27,7 @@ class Result:
     values: dict[str, object] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    request_id: str = ""
 
     def to_json(self) -> str:
         """Return the object on one line."""

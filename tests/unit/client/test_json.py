@@ -11,7 +11,7 @@ from tests.unit.client.helpers import PASSWORD
 from tests.unit.client.test_command import Parley, signed_in
 from tests.unit.project.test_json_page import SHAPES
 
-RESULT = ["format", "command", "exit_code", "error", "values", "lines", "notes"]
+RESULT = ["format", "command", "exit_code", "error", "values", "lines", "notes", "request_id"]
 
 
 async def filled(cluster: InProcessCluster, parley: Parley) -> None:
@@ -70,6 +70,7 @@ async def test_a_command_that_does_something_prints_one_object_that_says_what(tm
         assert (await result(parley, "mute", "bob"))["exit_code"] in (ExitCode.OK, ExitCode.REFUSED)
         refused = await result(parley, "channel", "add", "#Nights", "nobody")
         assert (refused["exit_code"], "nobody" in refused["error"]) == (ExitCode.REFUSED, True)
+        assert (bool(refused["request_id"]), made["request_id"]) == (True, "")
         wrong = await result(parley, "login", "carl", PARLEY_PASSWORD="not the password")
         assert (wrong["exit_code"], wrong["values"]) == (ExitCode.NOT_SIGNED_IN, {})
         into = await result(parley, "login", "carl", PARLEY_PASSWORD=PASSWORD)
