@@ -27,9 +27,10 @@ run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=
 # Tests start hundreds of processes. Without bytecode on disk each would compile every module again.
 test test-gui: export PYTHONDONTWRITEBYTECODE :=
 
+# Three workers also on two cores, because real clusters often wait.
 .PHONY: test
 test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters, the window
-	python -m pytest -n 2 --dist loadgroup $(ARGS)
+	python -m pytest -n 3 --dist loadgroup $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
 
 # On their own, because pytest-qt loads Qt for every test of a run, and measured times want a quiet machine.

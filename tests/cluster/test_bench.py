@@ -30,6 +30,7 @@ def test_a_bench_of_presence_waits_until_all_nodes_show_what_is_right(tmp_path: 
     assert all(figure["min"] > 0 for figure in figures.values())
 
 
+@pytest.mark.campaign
 def test_a_bench_of_raw_and_sdk_clients_counts_every_message(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     assert main(["--tiny", "--only", "raw-64", "--only", "end-to-end-sdk", "--out", str(out)]) == 0

@@ -70,6 +70,7 @@ async def uptimes(cluster: LocalCluster) -> dict[str, float]:
     return {view.name: view.uptime_s for view in await cluster.views()}
 
 
+@pytest.mark.campaign
 async def test_all_nodes_are_restarted_under_load_and_no_message_waits_is_lost_or_doubled(tmp_path: Path) -> None:
     async with LocalCluster(tmp_path / "cluster", settings=SETTINGS) as own, AsyncExitStack() as life:
         await administrator(own, tmp_path / "boss")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from parley_proto.v1 import accounts_pb2, messaging_pb2, peer_pb2, state_pb2
+from parleyd import request_ids
 from parleyd.api import admission
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.peer_handler import PeerHandler
@@ -47,6 +49,15 @@ STRANGE = [
     "ü2345678",
     "\x1b[2Jabcdefg",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_id_afterwards() -> Iterator[None]:
+    """Tests without a loop share one context, and the next one would find the id on its lines."""
+    none = request_ids._CURRENT.get()
+    yield
+    request_ids._CURRENT.set(none)
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.mark.parametrize("text", STRANGE)
