@@ -22,6 +22,7 @@ from parleyd.settings.load import load_settings
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity
+from tests.support.ports import free_ports
 
 
 @pytest.fixture(autouse=True)
@@ -42,21 +43,16 @@ def report_of(*arguments: object) -> tuple[int, dict[str, Any], set[tuple[str, s
     return ended.exit_code, report, {(row["rule"], row["severity"]) for row in report["findings"]}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 def config_in(folder: Path, *, days: int = 400, **more: object) -> Path:
     """A settings file with certificates, of a node that has the machine for itself."""
     write_ca(folder)
     write_node(folder, folder, "n1", ["127.0.0.1"], days=days)
+    for_clients, for_peers = free_ports(2)
     values = {
         "name": "n1",
         "data_dir": "data",
-        "client_listen": f"127.0.0.1:{free_port()}",
-        "peer_listen": f"127.0.0.1:{free_port()}",
+        "client_listen": f"127.0.0.1:{for_clients}",
+        "peer_listen": f"127.0.0.1:{for_peers}",
         "ca_file": "ca.pem",
         "cert_file": "n1.pem",
         "key_file": "n1.key",
@@ -116,10 +112,9 @@ def test_settings_that_cannot_be_used_are_critical_and_each_is_named(tmp_path: P
 def test_a_peer_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     own = next(line for line in config.read_text().splitlines() if line.startswith("peer_listen")).split('"')[1]
-    text = (
-        f'{config.read_text()}[peers]\nn1 = "{own}"\nn2 = "127.0.0.1:{free_port()}"\nn3 = "127.0.0.1:{free_port()}"\n'
-    )
-    config.write_text(text)
+    second, third = free_ports(2)
+    peers = f'[peers]\nn1 = "{own}"\nn2 = "127.0.0.1:{second}"\nn3 = "127.0.0.1:{third}"\n'
+    config.write_text(config.read_text() + peers)
     code, report, _ = report_of("--config", config)
     rows = [row["text"] for row in report["findings"] if row["rule"] == "peers"]
     assert code == ExitCode.WARNING

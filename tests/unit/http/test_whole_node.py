@@ -26,9 +26,10 @@ from parleyd.security.http_tls import HttpTls
 from parleyd.settings.table import Settings
 from parleyd.status_publisher import StatusPublisher
 from tests.support.pages import Client, ask, families_of, values_of
+from tests.support.ports import free_ports
 from tests.support.raw import until_so, until_true
 from tests.unit.http.ready_files import named_in_ready_files
-from tests.unit.http.whole_node import free_ports, running, settings_in, until_ready
+from tests.unit.http.whole_node import running, settings_in, until_ready
 
 
 @pytest.fixture

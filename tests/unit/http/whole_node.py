@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,18 +12,7 @@ from parleyd.node import Node, Stop
 from parleyd.settings.table import Settings
 from parleyd.storage.data_directory import DataDirectory
 from tests.support.pages import ask
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+from tests.support.ports import free_ports
 
 
 def settings_in(folder: Path, **changed: object) -> Settings:
