@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
-
-import grpc
 
 from parley.backup_file import BackupWriter, Progress
 from parley.cluster_model import BackupInfo, ClusterStatus, NodeStatus
 from parley.errors import BadInputError, ParleyError, UnreachableError
+from parley.net.answer_stream import answers_of
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire.endpoints import parse_endpoints
 from parley_proto.v1 import admin_pb2 as pb
@@ -69,15 +69,8 @@ async def _chunks(caller: UnaryCaller, token: str, node: NodeStatus) -> AsyncIte
     (endpoint,) = parse_endpoints([node.address])
     call = AdminStub(caller.channel(endpoint)).Backup(pb.BackupRequest(), metadata=bearer(token))
     try:
-        while True:
-            async with asyncio.timeout(SILENCE_S):
-                chunk = await call.read()
-            if not isinstance(chunk, pb.BackupChunk):
-                return  # the end; a status that is no success was raised by read()
-            yield chunk
-    except grpc.aio.AioRpcError as error:
-        raise caller.error_of(error, endpoint) from error
+        async with aclosing(answers_of(caller, endpoint, call, SILENCE_S)) as chunks:
+            async for chunk in chunks:
+                yield chunk
     except TimeoutError:
         raise UnreachableError(f"{node.name} sent nothing for {SILENCE_S:.0f} s.") from None
-    finally:
-        call.cancel()

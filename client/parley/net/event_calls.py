@@ -9,11 +9,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 
-import grpc
-
 from parley.cluster_model import ClusterStatus, NodeStatus
 from parley.errors import ParleyError, UnreachableError
 from parley.event_model import ClusterEvent, EventNews, EventsMissed, NodeLost, NodeReached
+from parley.net.answer_stream import answers_of
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire.endpoints import parse_endpoints
 from parley.wire.timeline import Positions, in_order, since
@@ -151,21 +150,11 @@ class EventReader:
             return [EventsMissed(batch.node, at_ms, batch.missed), *events]
         return events
 
-    async def _batches(self, node: NodeStatus, name: str, *, follow: bool) -> AsyncIterator[pb.EventBatch]:
+    def _batches(self, node: NodeStatus, name: str, *, follow: bool) -> AsyncIterator[pb.EventBatch]:
         (endpoint,) = parse_endpoints([node.address])
         request = self._positions.request(name, follow=follow)
         call = AdminStub(self._caller.channel(endpoint)).FollowEvents(request, metadata=bearer(self._token))
-        try:
-            while True:
-                async with asyncio.timeout(SILENCE_S):
-                    batch = await call.read()
-                if not isinstance(batch, pb.EventBatch):
-                    return  # the end; a status that is no success was raised by read()
-                yield batch
-        except grpc.aio.AioRpcError as error:
-            raise self._caller.error_of(error, endpoint) from error
-        finally:
-            call.cancel()
+        return answers_of(self._caller, endpoint, call, SILENCE_S)
 
 
 def _is_lost(news: Sequence[EventNews]) -> bool:

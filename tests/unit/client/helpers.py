@@ -8,7 +8,7 @@ from random import Random
 
 from parley import ConnectionManagerSettings, MessageStreamSettings, ParleyClient, TextFilter
 from tests.support.node import PASSWORD as PASSWORD
-from tests.support.node import InProcessCluster
+from tests.support.node import InProcessCluster, running_cluster
 
 QUICK = ConnectionManagerSettings(
     stream=MessageStreamSettings(ping_interval_s=0.05, silent_ticks=4, majority_grace_s=0.05, probe_interval_s=0.1),
@@ -64,3 +64,15 @@ async def signed_in(
     async with make_client(cluster, state_dir, nodes=nodes, seed=seed) as client:
         await client.login(name, PASSWORD)
         yield client
+
+
+@asynccontextmanager
+async def administrator(
+    tmp_path: Path, names: tuple[str, ...] = ("n1", "n2", "n3")
+) -> AsyncIterator[tuple[InProcessCluster, ParleyClient]]:
+    """A cluster with an account, which administers it, and its client."""
+    async with running_cluster(names) as cluster:
+        cluster.add_account("boss", PASSWORD)
+        async with make_client(cluster, tmp_path / "state", connect=False) as client:
+            await client.login("boss", PASSWORD)
+            yield cluster, client

@@ -9,8 +9,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,6 @@ from parley import (
     BackupError,
     BadInputError,
     OverloadedError,
-    ParleyClient,
     RefusedError,
     UnreachableError,
     check_backup,
@@ -36,20 +34,8 @@ from parleyd.backup.making import Backups
 from parleyd.backup.verify import verify
 from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.backup import test_backup_file as forms
-from tests.unit.client.helpers import PASSWORD, make_client, until
+from tests.unit.client.helpers import PASSWORD, administrator, make_client, until
 from tests.unit.client.test_command import Parley
-
-
-@asynccontextmanager
-async def administrator(
-    tmp_path: Path, names: tuple[str, ...] = ("n1", "n2", "n3")
-) -> AsyncIterator[tuple[InProcessCluster, ParleyClient]]:
-    """A cluster with an account, which administers it, and its client."""
-    async with running_cluster(names) as cluster:
-        cluster.add_account("boss", PASSWORD)
-        async with make_client(cluster, tmp_path / "state", connect=False) as client:
-            await client.login("boss", PASSWORD)
-            yield cluster, client
 
 
 def files_in(folder: Path) -> set[str]:

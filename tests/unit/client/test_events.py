@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from parley import (
     NodeLost,
     NodeReached,
     NotSignedInError,
-    ParleyClient,
     RefusedError,
     UnreachableError,
 )
@@ -34,22 +33,10 @@ from parley.wire.timeline import Positions, in_order, since
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.events.ring import EventRing
 from parleyd.events.source import EventSource
-from tests.support.node import InProcessCluster, InProcessNode, running_cluster
+from tests.support.node import InProcessNode, running_cluster
 from tests.support.raw import until_so
-from tests.unit.client.helpers import PASSWORD, make_client
+from tests.unit.client.helpers import PASSWORD, administrator, make_client
 from tests.unit.client.test_command import Parley
-
-
-@asynccontextmanager
-async def administrator(
-    tmp_path: Path, names: tuple[str, ...] = ("n1", "n2", "n3")
-) -> AsyncIterator[tuple[InProcessCluster, ParleyClient]]:
-    """A cluster with an account, which administers it, and its client."""
-    async with running_cluster(names) as cluster:
-        cluster.add_account("boss", PASSWORD)
-        async with make_client(cluster, tmp_path / "state", connect=False) as client:
-            await client.login("boss", PASSWORD)
-            yield cluster, client
 
 
 def at(node: InProcessNode, *times_ms: int) -> None:
