@@ -18,7 +18,7 @@ VAR ?= var
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=5, ARGS=--restart, ARGS=--events)
@@ -29,7 +29,7 @@ test test-gui: export PYTHONDONTWRITEBYTECODE :=
 
 # Three workers also on two cores, because real clusters often wait.
 .PHONY: test
-test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters, the window
+test: $(READY) ## Run all tests but the campaigns of make chaos: unit, simulation, conformance, real clusters, the window
 	python -m pytest -n 3 --dist loadgroup $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
 
