@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from time import sleep
@@ -14,6 +13,7 @@ import typer
 from parleyd.exits import ExitCode
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.settings.load import CONFIG_VARIABLE, SettingsError, load_settings
+from parleyd.standard_streams import write_what_has_to_be_seen
 from parleyd.storage.administrator_claim import AdministratorClaim, was_refused, write_claim
 
 VALID_S = 24 * 3600
@@ -57,8 +57,7 @@ def create(
         )
     code = new_code()
     # Nobody else has the code: it has to be out before the cluster takes it.
-    typer.echo(code)
-    sys.stdout.flush()
+    write_what_has_to_be_seen(code)
     try:
         claim = leave_claim(folder, code)
     except OSError as error:

@@ -11,7 +11,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from parleyd.cli_common import ConfigFile, load
-from parleyd.events.journal import FILE_NAME, ForeignFileError, Journal, Record, read_journal
+from parleyd.events.journal import (
+    FILE_NAME,
+    ForeignFileError,
+    Journal,
+    NoRegularFileError,
+    Record,
+    read_journal,
+)
 from parleyd.events.since import ALLOWED, parse_since
 from parleyd.exits import ExitCode
 from parleyd.formats import FormatRefusedError
@@ -47,11 +54,15 @@ def journal(
     else:
         for record in records:
             typer.echo(line(record))
+    if not found.records:
+        _remark(f"{path} has no records: {_why_empty(found)}")
+    elif not records:
+        _remark(f"there is no record since {since}. The last one is from {_time(found.records[-1].event.at_ms)}.")
     if found.torn:
         what = "1 record could not be read and is"
         what = what if found.torn == 1 else f"{found.torn} records could not be read and are"
         reason = "the node or the machine was stopped during a write, or the file is damaged"
-        typer.echo(f"parleyd: {what} left out: {reason}.", err=True)
+        _remark(f"{what} left out: {reason}.")
 
 
 def since_moment(records: Sequence[Record], moment_ms: int) -> Sequence[Record]:
@@ -65,6 +76,14 @@ def line(record: Record) -> str:
     event = record.event
     fields = "".join(f"  {name}={_shown(value)}" for name, value in event.fields.items())
     return f"{_time(event.at_ms)}  {event.kind}{fields}"
+
+
+def _why_empty(found: Journal) -> str:
+    if found.torn:
+        return "none of them could be read."
+    if found.slots:
+        return "the node has written none yet."
+    return "the file is empty, or holds zeros only. The node makes it anew at its next start."
 
 
 def _shown(value: object) -> str:
@@ -84,6 +103,8 @@ def _read(path: Path) -> Journal:
         return read_journal(path)
     except FileNotFoundError:
         _fail(ExitCode.USAGE, f"{path} does not exist: no node has run there with this release.")
+    except NoRegularFileError as error:
+        _fail(ExitCode.USAGE, f"{error} A node keeps its history in a file there. Nothing was read.")
     except OSError as error:
         _fail(ExitCode.USAGE, f"{path} cannot be read: {error.strerror or error}.")
     except ForeignFileError as error:
@@ -115,6 +136,10 @@ def _as_record(record: Record) -> dict[str, object]:
     }
 
 
-def _fail(code: ExitCode, text: str) -> NoReturn:
+def _remark(text: str) -> None:
     typer.echo(f"parleyd: {text}", err=True)
+
+
+def _fail(code: ExitCode, text: str) -> NoReturn:
+    _remark(text)
     raise typer.Exit(code)

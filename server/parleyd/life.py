@@ -13,12 +13,13 @@ from parleyd.status_reports import StatusReports
 class Life:
     """The phase that a node is in, and its parts while it serves."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster_id: str = "") -> None:
+        """Begin the life of a node, with the cluster that it belongs to; empty: none yet."""
         self.figures: NodeFigures | None = None
         self.reports: StatusReports | None = None
         self.console: ConsoleParts | None = None
-        self.cluster_id = ""
-        self._phase = Phase.ENTERING
+        self.cluster_id = cluster_id
+        self._phase = Phase.STARTING if cluster_id else Phase.ENTERING
         self._since_s = time.monotonic()
 
     @property

@@ -144,7 +144,7 @@ class Node:
         self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
-        self._life = Life()
+        self._life = Life(self._identity.cluster_id)
         self._join_client = JoinClient(
             self._own, self._make_channel, GROUP, partial(_read_token, settings.join_token_file)
         )

@@ -22,6 +22,11 @@ CANNOT_WRITE = "Standard output cannot be written: {reason}. What the command ha
 class StandardOutputError(Exception):
     """Standard output could not be written. This is no OSError, some of which libraries pass over in silence."""
 
+    def __init__(self, text: str, *, is_done: bool) -> None:
+        """`is_done` is true if the reader at the other end of a pipe has read enough and ended."""
+        super().__init__(text)
+        self.is_done = is_done
+
 
 class _Output(io.FileIO):
     """The bytes of standard output."""
@@ -30,7 +35,9 @@ class _Output(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            raise StandardOutputError(CANNOT_WRITE.format(reason=error.strerror)) from error
+            raise StandardOutputError(
+                CANNOT_WRITE.format(reason=error.strerror), is_done=isinstance(error, BrokenPipeError)
+            ) from error
 
 
 class _Remarks(io.FileIO):
@@ -58,7 +65,8 @@ def open_standard_streams() -> None:
 def run_with_standard_streams(command: Callable[[], None]) -> None:
     """Run the command line, which ends with SystemExit, and write what is left of its output.
 
-    If its output cannot be written, say so and end with FAILED.
+    If nobody reads the output any more, end quietly with OK. If it cannot be written otherwise, say so and end with
+    FAILED.
     """
     try:
         try:
@@ -67,8 +75,20 @@ def run_with_standard_streams(command: Callable[[], None]) -> None:
             sys.stdout.flush()
     except StandardOutputError as error:
         _discard_output()
+        if error.is_done:
+            sys.exit(ExitCode.OK)
         sys.stderr.write(f"parleyd: {error}\n")
         sys.exit(ExitCode.FAILED)
+
+
+def write_what_has_to_be_seen(text: str) -> None:
+    """Write a line now. Raises StandardOutputError that ends the command with FAILED, also if its reader has left."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except StandardOutputError as error:
+        _discard_output()  # or the flush at the end fails for the same text again
+        raise StandardOutputError(str(error), is_done=False) from error
 
 
 def _writer(raw: io.FileIO, former: TextIO | None, *, line_buffering: bool) -> TextIO:

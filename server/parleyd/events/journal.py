@@ -11,6 +11,7 @@ Every release keeps magic, version, release and checksum of the header, so that 
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,10 @@ _CONTENT_BYTES = SLOT_BYTES - _RECORD.size
 
 class ForeignFileError(Exception):
     """The file is no journal."""
+
+
+class NoRegularFileError(OSError):
+    """What stands in the journal's place is a folder, a device or a pipe, from which a read may never return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def decode_slot(slot: bytes) -> Record | None:
 def read_journal(path: Path) -> Journal:
     """Read all records, in their order, beside a running node or without one; changes nothing.
 
-    Raises OSError, ForeignFileError, and FormatRefusedError for the file of a newer release.
+    Raises OSError (also NoRegularFileError), ForeignFileError, and FormatRefusedError for the file of a newer release.
     """
     journal = _read(path)
     # A node may have been writing at that moment.
@@ -100,7 +105,9 @@ def read_journal(path: Path) -> Journal:
 
 
 def _read(path: Path) -> Journal:
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise NoRegularFileError(f"{path} is no regular file.")
         content = file.read(MAX_BYTES + SLOT_BYTES)
     slots = _read_header(path, content)
     records: dict[int, Record] = {}
@@ -196,6 +203,10 @@ def _make(path: Path, slots: int, records: Iterable[Record]) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)  # the open of a pipe waits for its writer
 
 
 def _private(name: str, flags: int) -> int:

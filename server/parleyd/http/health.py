@@ -89,7 +89,7 @@ def judge_readiness(phase: Phase, condition: Condition | None) -> Verdict:
 
 
 _NOT_SERVING = {
-    Phase.ENTERING: "This node is in no cluster yet: it waits for the other first members, or to be admitted.",
+    Phase.ENTERING: "This node has no data of a cluster yet: it waits for the other first members, or to be admitted.",
     Phase.STARTING: "This node starts: it brings its log and its state together.",
     Phase.SERVING: "This node starts: its parts are being made.",
     Phase.STOPPING: "This node is stopping.",

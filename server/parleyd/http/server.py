@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from parleyd.http.pace import Pace
@@ -41,6 +42,11 @@ _OUT_OF_FILES_S = 1.0
 _LEFT_S = 0.02
 _LINE_BYTES = 4096
 _HEADERS = 32
+NO_REQUEST = (
+    "This is no HTTP request that this node takes: a part is malformed, or longer than 4 KiB, or it has more than 32 "
+    "headers. Nothing was done. The connection ends."
+)
+FAILED = "This node failed to answer. It may have done what was asked for. The connection ends."
 
 
 class HttpServer:
@@ -241,12 +247,38 @@ class _Connection:
         self._timer = self.task = None
 
 
+class _Handler(RequestHandler):
+    """aiohttp's protocol of one connection. What is no request is answered in our words.
+
+    aiohttp's own have a part of the request in them.
+    """
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to a request that could not be read, or not be answered."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is sent already")
+        is_malformed = status < 500 or isinstance(exc, HttpProcessingError)
+        response = _response(refusal(400 if is_malformed else status, NO_REQUEST if is_malformed else FAILED))
+        response.force_close()
+        return response
+
+
 class _Server(web.Server):
     """aiohttp's part: makes the protocol of each connection, and knows which connection a request came on."""
 
     def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **bounds: Any) -> None:
         super().__init__(answer, handler_cancellation=True, **bounds)
         self._by_handler: dict[RequestHandler, _Connection] = {}
+
+    def __call__(self) -> RequestHandler:
+        """Make a protocol."""
+        return _Handler(self, loop=self._loop, **self._kwargs)
 
     def make(self, connection: _Connection) -> RequestHandler:
         """Make the protocol of a connection."""

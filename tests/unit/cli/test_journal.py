@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,36 @@ def test_what_cannot_be_read_is_refused_with_the_reason_and_a_code(tmp_path: Pat
     path.unlink()
     path.mkdir()
     assert journal("--data-dir", tmp_path).exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """The open of a pipe waited for a writer for ever."""
+    path = tmp_path / "journal.ring"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    shown = journal("--data-dir", tmp_path)
+    assert (shown.exit_code, shown.stdout) == (ExitCode.USAGE, "")
+    assert shown.stderr.startswith(f"parleyd: {path} is no regular file. ")
+
+
+def test_a_journal_that_shows_nothing_says_why(folder: Path) -> None:
+    path = folder / "journal.ring"
+    later = journal("--data-dir", folder, "--since", "1h")
+    assert (later.exit_code, later.stdout) == (0, "")
+    assert later.stderr == "parleyd: there is no record since 1h. The last one is from 2023-11-14 22:13:19.000.\n"
+    for content, words in (
+        (b"", "the file is empty, or holds zeros only"),
+        (b"\0" * SLOT_BYTES * 8, "the file is empty, or holds zeros only"),
+        (encode_header(31) + b"\0" * SLOT_BYTES * 31, "the node has written none yet"),
+    ):
+        path.write_bytes(content)
+        empty = journal("--data-dir", folder)
+        assert (empty.exit_code, empty.stdout) == (0, "")
+        assert empty.stderr.startswith(f"parleyd: {path} has no records: {words}")
+        assert json.loads(journal("--data-dir", folder, "--json").stdout)["records"] == []
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2h3m", "", "99999999999d", "999999999d", "2023-13-01"])

@@ -133,6 +133,39 @@ def test_what_is_no_request_ends_the_connection_and_reads_nothing(run: Callable[
     run(test)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /spy-7 HTTP/9.9\r\n\r\n",
+        b"spy-7\r\n\r\n",
+        b"GET /" + b"spy-7" * 1000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: h\r\nspy-7\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: h\r\nX: " + b"spy-7" * 1000 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: h\r\n" + b"spy-7: 1\r\n" * 5000 + b"\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: h\r\nContent-Length: spy-7\r\n\r\n",
+        b"GET http://[spy-7 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST /act HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nspy-7\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused_in_our_words_and_told_nothing_of_itself(
+    run: Callable[..., None], sent: bytes
+) -> None:
+    async def show(_: Request) -> Answer:
+        return Answer(200, "text/plain", b"")
+
+    async def test(running: Serving, _: Told) -> None:
+        client = await running.connect()
+        client.writer.write(sent)
+        reply = await client.reply()
+        assert (reply.status, reply.headers["server"]) == (400, "parleyd")
+        assert json.loads(reply.body) == {"error": http_server.NO_REQUEST}
+        assert "spy-7" not in str(reply.headers)
+        assert await client.is_ended()
+        await client.close()
+
+    run(test, act=Page(show, ("POST",), 16))
+
+
 def test_a_body_is_not_read_and_ends_the_connection(run: Callable[[Test], None]) -> None:
     async def test(running: Serving, _: Told) -> None:
         client = await running.connect()

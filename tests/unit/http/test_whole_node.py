@@ -21,6 +21,8 @@ from parleyd import monitoring
 from parleyd.exits import ExitCode, FatalError
 from parleyd.group.runner import GroupRunner
 from parleyd.http.catalogue import METRICS, Kind, Metric
+from parleyd.http.health import Phase
+from parleyd.life import Life
 from parleyd.security.certificate_files import load_certificates, write_ca, write_node
 from parleyd.security.http_tls import HttpTls
 from parleyd.settings.table import Settings
@@ -166,6 +168,28 @@ async def test_a_node_without_its_cluster_lives_and_is_not_ready(tmp_path: Path)
         assert values["parley_node_phase", (("phase", "entering"),)] == 1
         assert values["parley_node_ready", ()] == 0
         stop.end()
+
+
+async def test_a_member_that_starts_again_never_says_that_it_waits_for_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages are there before its log is read, and said that it was in no cluster."""
+    begun: list[tuple[Phase, str]] = []
+
+    class Noted(Life):
+        def __init__(self, *given: str) -> None:
+            super().__init__(*given)
+            begun.append((self.phase, self.cluster_id))
+
+    monkeypatch.setattr("parleyd.node.Life", Noted)
+    settings = settings_in(tmp_path)
+    for _ in range(2):
+        async with running(settings):
+            await until_ready(settings)
+    (first, nothing), (second, cluster) = begun
+    assert (first, nothing) == (Phase.ENTERING, "")
+    assert second is Phase.STARTING
+    assert cluster
 
 
 async def test_a_node_whose_work_ended_with_an_error_says_that_it_has_to_be_restarted(
