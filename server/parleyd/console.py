@@ -25,6 +25,7 @@ import structlog
 
 from parley_proto.v1 import accounts_pb2, admin_pb2
 from parleyd.api.accounts import AccountsService
+from parleyd.api.admin_actions import log_failed_admin_action
 from parleyd.api.administration import AdminService
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import owner_at
@@ -32,7 +33,7 @@ from parleyd.api.cluster_view import ClusterView
 from parleyd.api.errors import ApiError, Context, count_refusal, translate
 from parleyd.budgets import BoundReachedError
 from parleyd.call_places import CallPlaces
-from parleyd.drill import Drill
+from parleyd.drill import Drill, DrillEndedError
 from parleyd.group.readers import read_for
 from parleyd.http.assets import HEADERS
 from parleyd.http.guarding import (
@@ -73,6 +74,13 @@ NOT_ADMINISTRATOR = (
 BUSY = "Too much is going on at once ({reason}). Nothing was done. Try again in a moment."
 DRILL_RUNS = "A drill is running at this node. Nothing was done. Wait until it ends."
 
+ENDED_EARLY = (
+    "The drill ended early. Messages that it had stored by then: {sent}. They stay in your conversation with yourself, "
+    "and one more may be there. What ended it: {reason}"
+)
+_NOTHING = re.compile(r"Nothing was (?:changed|done)\. ?")
+"""True of the step that was refused, not of the drill."""
+
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
@@ -106,10 +114,10 @@ class Asked:
     parts: ConsoleParts
     request: Request
     call: Context
-    session: SessionRecord
 
     async def transfer(self) -> str:
         """Transfer leadership as the request says; return the new leader."""
+        await self.parts.authenticator.admit(self.call)  # as the session is now: a drill has taken its time
         name = str(_content(self.request).get("name", ""))
         request = admin_pb2.TransferLeadershipRequest(name=name)
         return str((await self.parts.admin.TransferLeadership(request, self.call)).leader)
@@ -211,7 +219,7 @@ class Console:
         owner = _owner(request, session.account_id)
         read_for(owner, has_session=True)
         with self._actions.one(owner):
-            return await work(Asked(parts, request, _call(request, token), session))
+            return await work(Asked(parts, request, _call(request, token)))
 
     async def _run_drill(self, asked: Asked) -> Answer:
         if self._has_drill:
@@ -219,7 +227,8 @@ class Console:
         self._has_drill = True
         try:
             parts = asked.parts
-            report = await parts.drill.run(asked.session, lambda: parts.view.status_update().leader, asked.transfer)
+            session = await parts.drill.admit(asked.call, parts.view.identity.name)
+            report = await parts.drill.run(session, lambda: parts.view.status_update().leader, asked.transfer)
         finally:
             self._has_drill = False
         self._logger.info("drill_ended", **asdict(report))
@@ -272,15 +281,23 @@ async def _answered(answering: Awaitable[Answer]) -> Answer:
     """Return the answer, or what refused it in the words that a client gets."""
     try:
         return await answering
-    except CallRefusedError as error:
-        return refusal(_STATUS.get(error.status, 500), error.text, HEADERS)
-    except BoundReachedError as error:
-        count_refusal(error)
-        return refusal(429, BUSY.format(reason=error), HEADERS)
     except Exception as error:
-        count_refusal(error)
-        told: ApiError = translate(error)
-        return refusal(_STATUS.get(told.status, 500), str(told), HEADERS)
+        return refusal(*_explained(error), HEADERS)
+
+
+def _explained(error: Exception) -> tuple[int, str]:
+    """Return the status of HTTP and the text for what ended a request."""
+    if isinstance(error, DrillEndedError):
+        status, reason = _explained(error.reason)
+        return status, ENDED_EARLY.format(sent=error.sent, reason=_NOTHING.sub("", reason).strip())
+    if isinstance(error, CallRefusedError):
+        return _STATUS.get(error.status, 500), error.text
+    count_refusal(error)
+    if isinstance(error, BoundReachedError):
+        return 429, BUSY.format(reason=error)
+    told: ApiError = translate(error)
+    log_failed_admin_action(told.status)
+    return _STATUS.get(told.status, 500), str(told)
 
 
 def _content(request: Request) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from time import perf_counter
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
-from parleyd.api.errors import check_result, refusal
+from parleyd.api.errors import Context, check_result, refusal
+from parleyd.api.noted_requests import NotedRequests
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.readers import StateReaders
+from parleyd.machine.authorisation import Action
 from parleyd.machine.features import devices, messages
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.reader import StateReader
@@ -54,6 +56,15 @@ class _Acknowledged:
     at_s: float
 
 
+class DrillEndedError(Exception):
+    """A drill that ended early, for `reason`. `sent` of its messages were acknowledged, and one more may be stored."""
+
+    def __init__(self, sent: int, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.sent = sent
+        self.reason = reason
+
+
 class Drill:
     """Runs drills at one node."""
 
@@ -61,13 +72,40 @@ class Drill:
         self._commands = commands
         self._readers = readers
         self._authenticator = authenticator
+        self._requests = NotedRequests(commands, lambda: authenticator.now_ms)
+
+    async def admit(self, call: Context, node: str) -> SessionRecord:
+        """Return the session of who may run a drill at this node, and put into the audit log that he does.
+
+        Nothing is sent before. His right may have ended in what this node has not applied: it looks at what a majority
+        has. Raises ApiError, BehindError and UnavailableError; nothing was done then.
+        """
+        await self._authenticator.read_barrier()
+        session = await self._authenticator.session_that_may(call, Action.CHANGE_CLUSTER, about="drill")
+        await self._requests.note(session, state_pb2.NOTED_REQUEST_RUN_DRILL, node)
+        return session
 
     async def run(
         self, session: SessionRecord, leader: Callable[[], str], transfer: Callable[[], Awaitable[str]]
     ) -> DrillReport:
-        """Send from `session` while `transfer` moves the leadership and returns the new leader. Raises what it does."""
-        before, is_over = leader(), asyncio.Event()
+        """Send from `session` while `transfer` moves the leadership and returns the new leader.
+
+        Raises DrillEndedError with what ended it early, as what `transfer` raises.
+        """
         acknowledged: list[_Acknowledged] = []
+        try:
+            return await self._measure(session, leader, transfer, acknowledged)
+        except Exception as error:
+            raise DrillEndedError(len(acknowledged), error) from error
+
+    async def _measure(
+        self,
+        session: SessionRecord,
+        leader: Callable[[], str],
+        transfer: Callable[[], Awaitable[str]],
+        acknowledged: list[_Acknowledged],
+    ) -> DrillReport:
+        before, is_over = leader(), asyncio.Event()
         probing = asyncio.ensure_future(self._probe(session, acknowledged, is_over))
         try:
             await asyncio.wait({probing}, timeout=BEFORE_S)

@@ -48,6 +48,7 @@ class GroupNews:
         self._addresses: AddressPublisher | None = None
         self._trust: StateTrust | None = None
         self._runner: GroupRunner | None = None
+        self._revoked: frozenset[tuple[bytes, str]] | None = None  # digests and members; None before the first look
         self._wrong_clocks: Mapping[str, int] = {}
         self._logger = structlog.get_logger("node")
 
@@ -78,11 +79,21 @@ class GroupNews:
             (revoked.digest for revoked in members.revoked),
         )
         self._vouching.update(known)
+        self._tell_revocations(frozenset((revoked.digest, revoked.name) for revoked in members.revoked))
         if self._trust is not None:
             self._trust.members_changed(members)
         if self._addresses is not None:
             self._addresses.members_changed()
         self._status_due.set()
+
+    def _tell_revocations(self, now: frozenset[tuple[bytes, str]]) -> None:
+        before, self._revoked = self._revoked, now
+        if before is None:
+            return  # of before this start
+        for digest, member in sorted(now - before):
+            self._logger.warning("certificate_revoked", member=member or None, sha256=digest.hex())
+        for digest, member in sorted(before - now):
+            self._logger.warning("certificate_restored", member=member or None, sha256=digest.hex())
 
     def state_replaced(self) -> None:
         """Restart the devices' streams, because they may lack what the snapshot brought."""

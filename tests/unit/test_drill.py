@@ -13,9 +13,13 @@ from parleyd import drill as drills
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError
-from parleyd.drill import Drill, DrillReport
-from parleyd.machine.features import sessions
+from parleyd.drill import Drill, DrillEndedError, DrillReport
+from parleyd.group.errors import UnavailableError
+from parleyd.local_call import local_call
+from parleyd.machine.features import audit, sessions
+from parleyd.machine.features.audit import AuditRow
 from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.reader import StateReader
 from parleyd.security.tokens import new_token
 from tests.support.node import FaultyRouter, InProcessCluster, running_cluster
 from tests.support.state import WEEK_MS
@@ -29,10 +33,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drills, "SPACING_S", 0.002)
 
 
-async def signed_in(cluster: InProcessCluster) -> SessionRecord:
+async def signed_in(cluster: InProcessCluster, digest: bytes = b"") -> SessionRecord:
     """A session of a new account."""
     ada = cluster.add_account("ada")
-    _, digest = new_token()
+    digest = digest or new_token()[1]
     hashed = cluster.rows("SELECT password_hash FROM accounts WHERE id = ?", (ada.id,))[0][0]
     opened = state_pb2.OpenSession(
         account_id=ada.id,
@@ -109,9 +113,11 @@ async def test_a_transfer_that_is_refused_ends_the_drill_with_its_reason() -> No
         async def refuse() -> str:
             raise LookupError("no other voter")
 
-        with pytest.raises(LookupError, match="no other voter"):
+        with pytest.raises(DrillEndedError, match="no other voter") as ended:
             await drill.run(session, lambda: "n1", refuse)
+        assert isinstance(ended.value.reason, LookupError)
         sent = len(cluster.messages)
+        assert 0 < ended.value.sent <= sent <= ended.value.sent + 1, "it says how many there are"
         await asyncio.sleep(0)
         assert len(cluster.messages) == sent, "it sends nothing more"
 
@@ -119,5 +125,29 @@ async def test_a_transfer_that_is_refused_ends_the_drill_with_its_reason() -> No
 async def test_a_session_that_is_revoked_meanwhile_ends_the_drill() -> None:
     async with running_cluster() as cluster:
         session = await signed_in(cluster)
-        with pytest.raises(ApiError):
+        with pytest.raises(DrillEndedError) as ended:
             await run(cluster, session, meanwhile=cluster.end_sessions)
+        assert isinstance(ended.value.reason, ApiError)
+
+
+async def test_a_right_is_looked_up_in_what_a_majority_has_before_anything_is_sent() -> None:
+    """A node that had not heard of the end of a right let messages be sent, and then said that nothing was changed."""
+    async with running_cluster() as cluster:
+        node = cluster.node("n1")
+        token, digest = new_token()
+        await signed_in(cluster, digest)
+        drill = Drill(
+            Commands(FaultyRouter(node), lambda: cluster.machine.level), cluster.readers, Authenticator(node.replica)
+        )
+        call = local_call("127.0.0.1", 1, token)
+        node.faults.no_majority = True
+        with pytest.raises(UnavailableError):
+            await drill.admit(call, "n1")
+        node.faults.no_majority = False
+        assert (await drill.admit(call, "n1")).account_name == "ada"
+        [row] = [row for row in await cluster.readers.run(_audit) if row.action.startswith("request.")]
+        assert (row.actor, row.action, row.object) == ("ada", "request.drill", "n1")
+
+
+def _audit(reader: StateReader) -> tuple[AuditRow, ...]:
+    return audit.page(reader, 0, 100, 1 << 20).rows

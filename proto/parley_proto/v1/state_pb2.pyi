@@ -36,6 +36,7 @@ class _NotedRequestEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_NotedRequ
     NOTED_REQUEST_RESTART_NODE: _NotedRequest.ValueType  # 5
     NOTED_REQUEST_REBUILD_MEMBER: _NotedRequest.ValueType  # 6
     NOTED_REQUEST_BACKUP: _NotedRequest.ValueType  # 7
+    NOTED_REQUEST_RUN_DRILL: _NotedRequest.ValueType  # 8
 
 class NotedRequest(_NotedRequest, metaclass=_NotedRequestEnumTypeWrapper): ...
 
@@ -47,6 +48,7 @@ NOTED_REQUEST_TRANSFER_LEADERSHIP: NotedRequest.ValueType  # 4
 NOTED_REQUEST_RESTART_NODE: NotedRequest.ValueType  # 5
 NOTED_REQUEST_REBUILD_MEMBER: NotedRequest.ValueType  # 6
 NOTED_REQUEST_BACKUP: NotedRequest.ValueType  # 7
+NOTED_REQUEST_RUN_DRILL: NotedRequest.ValueType  # 8
 
 class _ResultCode:
     ValueType = typing.NewType("ValueType", builtins.int)

@@ -9,7 +9,8 @@ import grpc
 from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
-from parleyd.api.auth import Authenticator, digest_of, log_admin_action
+from parleyd.api.admin_actions import log_admin_action
+from parleyd.api.auth import Authenticator, digest_of
 from parleyd.api.callers import address_of, is_forwarded, owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, check_result, refusal, unary

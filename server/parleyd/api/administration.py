@@ -307,7 +307,7 @@ class AdminService(AccountAdministration, RevocationCalls):
         self, request: pb.FollowEventsRequest, context: Context
     ) -> AsyncGenerator[pb.EventBatch]:
         """Stream the events of this node, until the caller is no administrator any more."""
-        await self._authenticator.session_that_may(context, Action.FOLLOW_EVENTS)
+        await self._authenticator.session_that_may(context, Action.FOLLOW_EVENTS, changes=False)
 
         async def is_allowed() -> bool:
             session = await self._authenticator.known_session(context)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
-import structlog
 
 from parley_proto.v1 import model_pb2, state_pb2
+from parleyd.api.admin_actions import log_admin_action
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import explain
 from parleyd.delivery.position import AheadOfClusterError, BehindError, position, wanted_index
@@ -216,11 +216,6 @@ class Authenticator:
 
     async def _find(self, token_digest: bytes) -> SessionRecord | None:
         return await self._state.readers.run(lambda reader: with_account(reader, token_digest))
-
-
-def log_admin_action(account: str, action: Action, about: str) -> None:
-    """Log that an administrator asked for something, or that somebody became one."""
-    structlog.get_logger("api").info("admin_action", action=action.name.lower(), by=account, about=about)
 
 
 def digest_of(context: Context) -> bytes:

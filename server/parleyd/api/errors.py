@@ -12,6 +12,7 @@ import grpc.aio
 import structlog
 
 from parley_proto.v1 import state_pb2
+from parleyd.api.admin_actions import log_failed_admin_action
 from parleyd.api.results import explain
 from parleyd.backup.errors import BackupBusyError
 from parleyd.budgets import BoundReachedError
@@ -190,6 +191,7 @@ async def fail(context: Context, error: Exception) -> NoReturn:
 
 async def abort(context: Context, error: ApiError) -> NoReturn:
     """End the call with the status of `error`. If the client has left, nobody reads it and the call just ends."""
+    log_failed_admin_action(error.status)
     trailing = [(OUTCOME_KEY, UNKNOWN_EFFECT if error.may_have_happened else NO_EFFECT)]
     if request_id := current_request_id():
         trailing.append((REQUEST_ID_KEY, request_id))

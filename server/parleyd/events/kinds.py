@@ -95,9 +95,22 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "certificate_not_reloaded": Kind(
             Topic.CERTIFICATES, "The new certificate cannot be used, and the one before stays.", ("reason",)
         ),
+        "certificate_revoked": Kind(
+            Topic.CERTIFICATES,
+            "An administrator revoked a certificate or key: the node refuses it. `member` had it, if one did.",
+            ("member", "sha256"),
+        ),
+        "certificate_restored": Kind(
+            Topic.CERTIFICATES, "An administrator took a revocation back.", ("member", "sha256")
+        ),
         "certificate_warning": Kind(Topic.CERTIFICATES, "The certificate needs attention.", ("detail",)),
         "backup_written": Kind(Topic.BACKUPS, "The node wrote a backup.", ("file", "bytes")),
         "admin_action": Kind(Topic.ADMINISTRATION, "An administrator asked for something.", ("action", "by", "about")),
+        "admin_action_failed": Kind(
+            Topic.ADMINISTRATION,
+            "It was refused or failed, or its outcome is not known. The code is that of gRPC.",
+            ("action", "by", "about", "code"),
+        ),
         "backup_failed": Kind(Topic.BACKUPS, "The node could not write a backup.", ("folder", "error")),
     }
 )

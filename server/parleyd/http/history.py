@@ -18,7 +18,10 @@ LEADERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a serving node sees at one moment. `unreached` are members. `stored` are messages since its start."""
+    """What a serving node sees at one moment. `unreached` are members. `stored` are messages since its start.
+
+    `revoked` are certificates and keys of nodes: a digest, and the member that had it, empty for none.
+    """
 
     leader: str
     term: int
@@ -26,6 +29,7 @@ class Sight:
     unreached: frozenset[str]
     stored: int
     answers: HistogramReading
+    revoked: frozenset[tuple[bytes, str]] = frozenset()
 
 
 class EventKind(enum.Enum):
@@ -81,6 +85,7 @@ class History:
         else:
             self._follow_leader(at_ms, sight)
             self._follow_links(at_ms, sight)
+            self._follow_revocations(at_ms, sight)
             self._count(at_ms, sight)
         for reason in sorted(reasons - self._reasons):
             self._add(at_ms, EventKind.BAD, f"Not ready: {reason}")
@@ -133,6 +138,15 @@ class History:
             else:
                 self._add(at_ms, EventKind.BAD, "No majority is reached: messages wait at their senders.")
 
+    def _follow_revocations(self, at_ms: int, sight: Sight) -> None:
+        last = self._last
+        if last is None:
+            return  # they may be old
+        for _, name in sorted(sight.revoked - last.revoked):
+            self._add(at_ms, EventKind.CHANGE, f"A certificate or key{_of(name)} was revoked: this node refuses it.")
+        for _, name in sorted(last.revoked - sight.revoked):
+            self._add(at_ms, EventKind.CHANGE, f"The revocation of a certificate or key{_of(name)} was taken back.")
+
     def _count(self, at_ms: int, sight: Sight) -> None:
         if self._counted is None:
             self._counted = (at_ms, sight.stored)
@@ -145,3 +159,7 @@ class History:
             rate = (sight.stored - stored) * 1000 / (at_ms - since_ms)
             self.seconds.append(Second(at_ms, max(0.0, rate), sight.answers))
             self._counted = (at_ms, sight.stored)
+
+
+def _of(name: str) -> str:
+    return f" of {name}" if name else ""

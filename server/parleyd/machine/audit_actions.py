@@ -42,6 +42,7 @@ class AuditAction(StrEnum):
     REQUEST_RESTART = "request.restart-node"
     REQUEST_REBUILD = "request.rebuild-member"
     REQUEST_BACKUP = "request.backup"
+    REQUEST_DRILL = "request.drill"
     CLUSTER_RESTORED = "cluster.restored"
     CLUSTER_RECOVERED = "cluster.recovered"
 

@@ -59,6 +59,44 @@ async def test_reading_is_no_action_of_an_administrator(raw: Raw, boss: Person) 
     assert not [line for line in logs if line["event"] == "admin_action"]
 
 
+async def test_reading_events_is_no_action_of_an_administrator(raw: Raw, boss: Person) -> None:
+    """`parley cluster events --follow` listed its own reads."""
+    with capture_logs() as logs:
+        async for _ in raw.admin.FollowEvents(pb.FollowEventsRequest(), metadata=boss.metadata):
+            pass
+    assert not [line for line in logs if line["event"] == "admin_action"]
+
+
+async def test_what_is_refused_after_it_was_told_is_told_as_refused(
+    cluster: InProcessCluster, raw: Raw, boss: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add_account("ann", PASSWORD)
+    ann = await raw.log_in("ann")
+    setting = pb.ChangeSettingRequest(name="max_joined_channels", value=7)
+    with capture_logs() as logs:
+        await raw.admin.ChangeSetting(setting, metadata=boss.metadata)
+        code, _ = await refused(raw.admin.ChangeSetting(setting, metadata=ann.metadata))
+        assert code is Code.PERMISSION_DENIED
+        reset = pb.LiftDelayRequest(account="nobody")
+        await refused(raw.admin.LiftDelay(reset, metadata=boss.metadata))
+        # A node that has not heard of the end of ann's rights.
+        monkeypatch.setattr("parleyd.api.auth.is_allowed", lambda role, action: True)
+        code, _ = await refused(raw.admin.ChangeSetting(setting, metadata=ann.metadata))
+        assert code is Code.PERMISSION_DENIED
+    told = [
+        (line["event"], line["by"], line["action"], line.get("code"))
+        for line in logs
+        if line["event"].startswith("admin_action")
+    ]
+    assert told == [
+        ("admin_action", "boss", "change_settings", None),
+        ("admin_action", "boss", "lift_delay", None),
+        ("admin_action_failed", "boss", "lift_delay", "NOT_FOUND"),
+        ("admin_action", "ann", "change_settings", None),
+        ("admin_action_failed", "ann", "change_settings", "PERMISSION_DENIED"),
+    ]
+
+
 async def test_who_asked_for_a_change_of_the_nodes_is_told_once_it_is_made(
     cluster: InProcessCluster, raw: Raw, boss: Person
 ) -> None:

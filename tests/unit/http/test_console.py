@@ -15,18 +15,20 @@ from typing import Any
 import grpc.aio
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
-from parley_proto.v1 import accounts_pb2, admin_pb2
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2
 from parleyd.api.accounts import AccountsService
 from parleyd.backup.verify import verify
 from parleyd.console import BODY_BYTES, SESSION_S, SIGN_INS
+from parleyd.events.kinds import KINDS
 from parleyd.http.guarding import code_of
 from parleyd.security.certificate_files import write_ca, write_node
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.settings.table import Settings
 from parleyd.storage.administrator_claim import AdministratorClaim, waiting_claims, write_claim
 from tests.support.pages import Client, Reply, ask
-from tests.support.raw import PASSWORD, Raw, until_so
+from tests.support.raw import PASSWORD, Person, Raw, until_so, until_true
 from tests.unit.http.whole_node import running, settings_in, until_ready
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -246,6 +248,84 @@ async def test_what_the_cluster_refuses_is_refused_in_its_own_words(browser: Bro
         reply = await browser.post(path, {"name": name})
         assert reply.status in (404, 409)
         assert text in text_of(reply)
+
+
+async def test_a_drill_of_who_has_lost_the_right_sends_nothing(browser: Browser, node: Settings) -> None:
+    """It sent its messages, was refused the transfer, and said that nothing was changed."""
+    async with raw_client(node) as raw:
+        boss = await raw.log_in(ADMIN)
+        await set_administrator(raw, boss, USER, administrator=True)
+        assert (await browser.sign_in(USER)).status == 200
+        await set_administrator(raw, boss, USER, administrator=False)
+        reply = await browser.post("/drill")
+        assert (reply.status, "Nothing was changed" in text_of(reply)) == (403, True)
+        user = await raw.log_in(USER)
+        assert await conversations(raw, user) == 0
+        assert [row for row in await audited(raw, boss) if row.actor == USER] == []
+
+
+async def set_administrator(raw: Raw, boss: Person, account: str, *, administrator: bool) -> None:
+    """Give an account the right, or take it away."""
+    request = admin_pb2.SetAdministratorRequest(account=account, administrator=administrator)
+    await raw.admin.SetAdministrator(request, metadata=boss.metadata)
+
+
+async def conversations(raw: Raw, person: Person) -> int:
+    """How many conversations with messages somebody has."""
+    answer = await raw.conversations.ListConversations(
+        conversations_pb2.ListConversationsRequest(), metadata=person.metadata
+    )
+    return sum(one.last_message.id > 0 for one in answer.conversations)
+
+
+async def audited(raw: Raw, boss: Person) -> list[admin_pb2.AuditRow]:
+    """The rows about who asked for what."""
+    answer = await raw.admin.ListAudit(admin_pb2.ListAuditRequest(), metadata=boss.metadata)
+    return [row for row in answer.rows if row.action.startswith("request.")]
+
+
+async def test_a_drill_that_ends_early_says_what_it_left_and_is_in_the_audit_log(
+    browser: Browser, node: Settings
+) -> None:
+    await browser.sign_in()
+    reply = await browser.post("/drill")
+    text = text_of(reply)
+    assert (reply.status, "no other voter" in text) == (409, True)
+    assert "Nothing was" not in text
+    assert int(text.partition("stored by then: ")[2].partition(".")[0]) > 0
+    async with raw_client(node) as raw:
+        last = (await audited(raw, await raw.log_in(ADMIN)))[-1]
+    assert (last.actor, last.action, last.object) == (ADMIN, "request.drill", "n1")
+
+
+async def test_a_revoked_certificate_is_in_the_time_line_of_the_page_and_among_the_events(node: Settings) -> None:
+    digest = secrets.token_bytes(32)
+    with capture_logs() as logs:
+        await revoke_and_restore(node, digest)
+    told = [(line["event"], line["sha256"]) for line in logs if line["event"] in KINDS and "sha256" in line]
+    assert told == [("certificate_revoked", digest.hex()), ("certificate_restored", digest.hex())]
+
+
+async def revoke_and_restore(node: Settings, digest: bytes) -> None:
+    """Revoke a certificate and take that back, and see both on the page."""
+    async with raw_client(node) as raw:
+        boss = await raw.log_in(ADMIN)
+        revoke = admin_pb2.RevokeCertificateRequest(digest=digest)
+        await raw.admin.RevokeCertificate(revoke, metadata=boss.metadata)
+        await told_on_the_page(node, "A certificate or key was revoked: this node refuses it.")
+        restore = admin_pb2.RestoreCertificateRequest(digest=digest)
+        await raw.admin.RestoreCertificate(restore, metadata=boss.metadata)
+        await told_on_the_page(node, "The revocation of a certificate or key was taken back.")
+
+
+async def told_on_the_page(node: Settings, text: str) -> None:
+    """Wait until the time line of the page has a text."""
+
+    async def check() -> None:
+        content = json.loads((await ask(node.http_listen, "/dashboard.json")).body)
+        assert text in [told for _, _, told in content["events"]]
+
+    await until_true(check)
 
 
 async def test_a_backup_from_the_page_is_a_whole_backup(browser: Browser, tmp_path: Path) -> None:

@@ -60,6 +60,19 @@ def test_links_majority_and_readiness_are_told_when_they_go_and_when_they_come_b
     assert [event.kind for event in history.events][-1] is EventKind.GOOD
 
 
+def test_a_revocation_is_told_when_it_is_made_and_when_it_is_taken_back_and_an_old_one_is_not() -> None:
+    history = History()
+    old = replace(CALM, revoked=frozenset({(b"o" * 32, "n3")}))
+    both = replace(CALM, revoked=frozenset({(b"o" * 32, "n3"), (b"k" * 32, "n2")}))
+    for number, sight in enumerate((old, both, both, old)):
+        history.observe(number * 250, sight, NONE)
+    assert texts(history) == [
+        "n1 leads in term 1.",
+        "A certificate or key of n2 was revoked: this node refuses it.",
+        "The revocation of a certificate or key of n2 was taken back.",
+    ]
+
+
 def test_a_rate_is_that_of_the_time_that_has_passed() -> None:
     history = History()
     for at_ms, stored in ((0, 0), (250, 40), (1000, 100), (3000, 500)):

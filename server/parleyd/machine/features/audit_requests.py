@@ -1,7 +1,7 @@
 """Who asked for a change of the nodes, or for a backup: rows of the audit log for what is no command itself. Level 3.
 
 A membership entry does not say who wanted it, and a backup changes nothing. The node that was asked proposes this when
-the change is made, or when the backup begins. A retry is recognised by its id, as long as its row is kept.
+the change is made, or when the backup or the drill begins. A retry is recognised by its id, as long as its row is kept.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ACTIONS: Final[dict[int, AuditAction]] = {
     pb.NOTED_REQUEST_RESTART_NODE: AuditAction.REQUEST_RESTART,
     pb.NOTED_REQUEST_REBUILD_MEMBER: AuditAction.REQUEST_REBUILD,
     pb.NOTED_REQUEST_BACKUP: AuditAction.REQUEST_BACKUP,
+    pb.NOTED_REQUEST_RUN_DRILL: AuditAction.REQUEST_DRILL,
 }
 
 
