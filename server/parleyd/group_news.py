@@ -71,6 +71,7 @@ class GroupNews:
 
     def members_changed(self, members: ClusterMembers) -> None:
         """Connect to the present members."""
+        self._tell_revocations(frozenset((revoked.digest, revoked.name) for revoked in members.revoked))
         known = [_peer_info(row) for row in members.rows.values()]
         self._registry.update(
             known,
@@ -79,7 +80,6 @@ class GroupNews:
             (revoked.digest for revoked in members.revoked),
         )
         self._vouching.update(known)
-        self._tell_revocations(frozenset((revoked.digest, revoked.name) for revoked in members.revoked))
         if self._trust is not None:
             self._trust.members_changed(members)
         if self._addresses is not None:

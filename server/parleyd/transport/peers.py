@@ -251,7 +251,7 @@ class PeerLink:
 
     def abandon(self) -> None:
         """Fail all requests that wait for this link. The caller must also cancel `run`."""
-        self._disconnected("the node is no member any more, or has another address")
+        self._disconnected("the node is no member any more, has another address, or its key or certificate is revoked")
 
     async def run(self) -> None:
         """Keep the link up until cancelled. An error ends the conversation but not the link."""
