@@ -106,7 +106,7 @@ class Backups:
         found = [
             (matched.group(1), path)
             for path in folder.iterdir()
-            if (matched := self._pattern.fullmatch(path.name)) and self._made(path)
+            if (matched := self._pattern.fullmatch(path.name)) and path.is_file() and self._made(path)
         ]
         return [path for _, path in sorted(found)]
 

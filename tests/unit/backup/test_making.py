@@ -285,6 +285,18 @@ async def test_a_folder_whose_disk_hangs_stops_no_more_than_a_thread(
     assert loop_thread not in looks
 
 
+async def test_a_pipe_among_the_backups_holds_up_none(data: DataDirectory, folder: Path) -> None:
+    """The node opened it, waited for a writer for ever, and made no backup any more."""
+    pipe = folder / f"{making._prefix_of(IDENTITY)}-20200101T000000Z-1.backup"
+    assert making.file_pattern(IDENTITY).fullmatch(pipe.name)
+    os.mkfifo(pipe)
+    clock = Clock()
+    schedule = schedule_of(backups_of(data), folder, clock)
+    async with asyncio.timeout(20):
+        assert len(await step(schedule, folder, clock)) == 1
+    assert pipe.is_fifo()
+
+
 async def test_files_that_this_node_did_not_make_stay(
     data: DataDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

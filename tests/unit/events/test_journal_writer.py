@@ -90,10 +90,13 @@ def test_a_part_of_a_record_that_the_disk_takes_harms_no_other_record(
     keeper.close()
 
 
-def test_a_folder_that_cannot_be_written_and_a_path_that_is_a_folder_stop_nothing(tmp_path: Path, clock: Clock) -> None:
-    taken = tmp_path / "journal.ring"
+def test_a_folder_that_cannot_be_written_and_a_path_that_is_a_folder_or_a_pipe_stop_nothing(
+    tmp_path: Path, clock: Clock
+) -> None:
+    taken, pipe = tmp_path / "journal.ring", tmp_path / "pipe.ring"
     taken.mkdir()
-    for path in (taken, tmp_path / "missing" / "journal.ring"):
+    os.mkfifo(pipe)
+    for path in (taken, pipe, tmp_path / "missing" / "journal.ring"):
         keeper = JournalKeeper(path, MIN_BYTES, clock)
         with capture_logs() as logs:
             keeper.write(event(1))
