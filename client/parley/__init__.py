@@ -117,6 +117,7 @@ from parley.reader import MessageReader
 from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
+from parley.strict_json import JsonError, parse_json
 from parley.sync import SyncClient, SyncMessages
 from parley.text_filter import TextFilter, WhenFilterFails, squeeze_blanks
 from parley.wire.endpoints import Endpoint, parse_endpoints, parse_host_lists
@@ -166,6 +167,7 @@ __all__ = [
     "ImportStatus",
     "Invitation",
     "InvitationNeededError",
+    "JsonError",
     "Last",
     "ListedChannel",
     "LostMessage",
@@ -241,6 +243,7 @@ __all__ = [
     "find_visible_channel",
     "parse_endpoints",
     "parse_host_lists",
+    "parse_json",
     "progress",
     "squeeze_blanks",
     "whole_number",

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from parley.errors import AuditError, BadInputError
+from parley.named_file import create_private, put_in_place, refuse_existing
+from parley.strict_json import DoubledNameError, JsonError, parse_json
 from parley_proto.v1 import admin_pb2 as pb
 
 FORMAT = 1
@@ -25,6 +27,7 @@ FIRST_HASH = "00" * 32
 MAX_LINE_BYTES = 1 << 20
 _TEXTS = ("actor", "action", "object", "detail")
 _NUMBERS = ("number", "index", "time_ms")
+_BEGIN = {"parley_audit", "after", "previous_hash"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,12 @@ class AuditFile:
 
     def __init__(self, path: Path, *, force: bool) -> None:
         """Begin the file. With `force`, `finish` replaces an existing one."""
-        if path.exists() and not force:
-            raise AuditError(f"{path} exists already and stays as it is. Give another name, or --force.")
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._force = force
         try:
-            self._file = os.fdopen(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            refuse_existing(path, force=force, error=AuditError)
+            self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            self._file = os.fdopen(create_private(self._temporary), "wb")
         except OSError as error:
             raise self._failed(error) from error
 
@@ -145,7 +148,7 @@ class AuditFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._temporary, self._path)
+            put_in_place(self._temporary, self._path, force=self._force, error=AuditError)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -183,7 +186,7 @@ def check_audit_file(path: str | Path, *, expect: str = "") -> AuditSummary:
             begin = next(lines, {})
             if begin.get("parley_audit") != FORMAT or not _is_hash(begin.get("previous_hash")):
                 raise BadInputError(f"{path} is no exported audit log of format {FORMAT}. Check the name.")
-            if not _is_count(begin.get("after")):
+            if begin.keys() != _BEGIN or not _is_count(begin["parley_audit"]) or not _is_count(begin["after"]):
                 raise _broken("its first line was changed")
             after = int(begin["after"])
             chain = Chain(str(begin["previous_hash"]), after, expect=expect)
@@ -199,7 +202,7 @@ def check_audit_file(path: str | Path, *, expect: str = "") -> AuditSummary:
         raise BadInputError(f"{path} cannot be read: {error.strerror}. Check the name and the disk.") from error
     if not end:
         raise _broken(f"its end is missing: it was cut short after row {chain.last}")
-    if end != {"rows": chain.rows, "head": chain.head}:
+    if end != {"rows": chain.rows, "head": chain.head} or not _is_count(end["rows"]):
         raise _broken(f"its end tells of other rows: rows after {chain.last} are missing, or the end was changed")
     chain.check_expected()
     return AuditSummary(chain.rows, after + 1, chain.last, chain.head)
@@ -210,8 +213,10 @@ def _lines(file: Any) -> Iterator[dict[str, Any]]:
     while line := file.readline(MAX_LINE_BYTES):
         number += 1
         try:
-            value = json.loads(line)
-        except ValueError:
+            value = parse_json(line)
+        except DoubledNameError as error:
+            raise _broken(f"in its line {number}, {error}") from error
+        except JsonError:
             value = None
         if not isinstance(value, dict) or not line.endswith(b"\n"):
             if number == 1:

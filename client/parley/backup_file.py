@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from parley.cluster_model import BackupInfo
 from parley.errors import BackupError
+from parley.named_file import create_private, other_kind, put_in_place, refuse_existing
 from parley.wire import convert
 from parley_proto.v1.admin_pb2 import BackupHeader
 
@@ -132,12 +133,12 @@ class BackupWriter:
         """Begin the file. With `force`, `finish` replaces an existing one."""
         self.path = path
         self._force = force
-        self._temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
         self._head = b""
-        self._refuse_existing()
         try:
+            refuse_existing(path, force=force, error=BackupError)
+            self._temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
             self._remove_unfinished()
-            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = create_private(self._temporary)
         except OSError as error:
             raise self._failed(error) from error
         self._file = os.fdopen(descriptor, "wb", buffering=0)
@@ -170,13 +171,7 @@ class BackupWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             info = check_backup(self._temporary)
-            self._refuse_existing()
-            os.replace(self._temporary, self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            put_in_place(self._temporary, self.path, force=self._force, error=BackupError)
         except OSError as error:
             raise self._failed(error) from error
         return info
@@ -191,18 +186,16 @@ class BackupWriter:
     def _remove_unfinished(self) -> None:
         """Remove what a killed command left under the temporary name. A file of another kind stays."""
         with suppress(FileNotFoundError):
-            with self._temporary.open("rb") as file:
-                begin = file.read(len(MAGIC))
-            if not MAGIC.startswith(begin):
+            begin = None
+            if other_kind(self._temporary) is None:  # opening a pipe would wait for its other end
+                with self._temporary.open("rb") as file:
+                    begin = file.read(len(MAGIC))
+            if begin is None or not MAGIC.startswith(begin):
                 raise BackupError(
                     f"{self._temporary} exists and is no unfinished backup. It stays as it is. Nothing was written. "
                     "Give another name."
                 )
             self._temporary.unlink()
-
-    def _refuse_existing(self) -> None:
-        if self.path.exists() and not self._force:
-            raise BackupError(f"{self.path} exists already and stays as it is. Give another name, or --force.")
 
     def _failed(self, error: OSError) -> BackupError:
         return BackupError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from parley.device.file_format import is_newer, marked
+from parley.strict_json import parse_json
 
 T = TypeVar("T")
 
@@ -35,11 +36,11 @@ def read_notes(path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
     except ValueError as error:
         return _set_aside(path, error, parse)
     try:
-        document = json.loads(text)
+        document = parse_json(text)
         if not isinstance(document, dict):
             raise NotesDamagedError("not an object")
         return parse({} if is_newer(document) else document)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return _set_aside(path, error, parse)
 
 
@@ -108,7 +109,7 @@ def _open_private(path: str, flags: int) -> int:
 
 def _is_of_newer_release(path: Path) -> bool:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         return False
     return isinstance(document, dict) and is_newer(document)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from parley.model import ClientState, Node
+from parley.strict_json import parse_json
 
 KEY = "shared_state"
 _FIELDS = (
@@ -31,10 +32,10 @@ def dump(state: ClientState) -> str:
 def parse(text: str) -> dict[str, Any]:
     """Return the fields of a ClientState. Empty if the text is missing, damaged, or of another version."""
     try:
-        document = json.loads(text or "{}")
+        document = parse_json(text or "{}")
         fields = {name: document[name] for name in _FIELDS}
         nodes = tuple(Node(n["name"], n["address"], n["up"]) for n in document["nodes"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return {}
     expected = ClientState()
     has_types = all(type(value) is type(getattr(expected, name)) for name, value in fields.items())

@@ -3,14 +3,21 @@
 The command keeps one request in memory. It keeps no place in the file: a repeat finds the accounts that exist.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from parley import MAX_IMPORTED_ACCOUNTS, BadInputError, ImportStatus, NewAccount, ParleyError
+from parley import (
+    MAX_IMPORTED_ACCOUNTS,
+    BadInputError,
+    ImportStatus,
+    JsonError,
+    NewAccount,
+    ParleyError,
+    parse_json,
+)
 from parley.chat import safe_name
 from parley.terminal import text
 from parley.terminal.commands import note, say
@@ -168,11 +175,11 @@ def read_lines(source: BinaryIO) -> Iterator[Line]:
 
 def _read_line(number: int, data: bytes) -> Line:
     try:
-        return Line(number, len(data), _account(json.loads(data.decode())))
-    except (ValueError, RecursionError) as error:
-        # The decoder's own texts may show what is in the line.
-        fault = str(error) if type(error) is BadInputError else "The line is no JSON object in UTF-8."
-        return Line(number, len(data), fault=fault)
+        return Line(number, len(data), _account(parse_json(data)))
+    except JsonError as error:
+        return Line(number, len(data), fault=f"The line is no JSON object in UTF-8: {error}.")
+    except BadInputError as error:
+        return Line(number, len(data), fault=error.text)
 
 
 def _account(written: object) -> NewAccount:

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from parley import NotSignedInError, ParleyError
+from parley.chat import safe_body
 from parley.terminal.completion import complete_account, complete_context, complete_target
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
@@ -329,7 +330,7 @@ async def _run(work: Callable[[], Work]) -> int:
 def _tell(error: ParleyError) -> int:
     if (result := present()) is not None:
         result.error, result.request_id = error.text, error.request_id
-    typer.echo(f"parley: {error.text}", err=True)
+    typer.echo(f"parley: {safe_body(error.text)}", err=True)
     if error.request_id and not isinstance(error, NotSignedInError):
         typer.echo(f"parley: In the logs of the nodes, this is request {error.request_id}.", err=True)
     return code_of(error)

@@ -29,7 +29,7 @@ from parley import (
     UnreachableError,
     find_target,
 )
-from parley.chat import Chats, RestoreNews, Standing, account_label, safe_name
+from parley.chat import Chats, RestoreNews, Standing, account_label, safe_body, safe_name
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
@@ -55,10 +55,10 @@ def say(line: str) -> None:
 
 
 def note(line: str) -> None:
-    """Print a remark for people to stderr."""
+    """Print a remark for people to stderr. Texts of files and of others in it send no commands to a terminal."""
     if (result := present()) is not None:
         result.notes.append(line)
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(safe_body(line) + "\n")
 
 
 async def register(options: ConnectionOptions, name: str, *, code: str, password_stdin: bool) -> None:

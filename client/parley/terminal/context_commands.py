@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from parley import BadInputError, parse_endpoints
+from parley.chat import safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_flags
 from parley.terminal.commands import note, say
@@ -136,5 +137,7 @@ def _record(contexts: Contexts, name: str) -> dict[str, object]:
 
 
 def _line(one: Context) -> str:
+    """Return a context as one line. Somebody may have edited the file, so its texts may hold control characters."""
     trust = "not encrypted" if one.insecure else f"CA {one.ca}"
-    return "  ".join((",".join(one.hosts), trust, *([f"account {one.account}"] if one.account else [])))
+    parts = (",".join(one.hosts), trust, *([f"account {one.account}"] if one.account else []))
+    return "  ".join(map(safe_name, parts))

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parley import BadInputError, ParleyError, StateDirectory
+from parley import BadInputError, ParleyError, StateDirectory, parse_json
+from parley.chat import safe_name
 
 FORMAT = 1
 FILE = "contexts.json"
@@ -51,10 +52,12 @@ class Contexts:
         """Read the file. Raises BadInputError if it is damaged."""
         path = StateDirectory(state_dir).root / FILE
         try:
-            document = json.loads(path.read_text(encoding="utf-8-sig"))
+            document = parse_json(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
+            if (link := dangling_link(path)) is not None:
+                raise _damaged(path, f"{link} is a link to something that is not there") from None
             return cls(path)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise _damaged(path, str(error)) from error
         if not isinstance(document, dict):
             raise _damaged(path, "it holds no object")
@@ -99,18 +102,25 @@ class Contexts:
             "current": self.current,
             "contexts": {name: one.to_json() for name, one in sorted(self.by_name.items())},
         }
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        path = Path(os.path.realpath(self.path))  # a link stays, and what it leads to is replaced
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(temporary, "w", encoding="utf-8", opener=_open_private) as file:
                 file.write(json.dumps(document, indent=1) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self.path)
+            temporary.replace(path)
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise ParleyError(f"The file {self.path} cannot be written ({error}). It is as it was before.") from error
+
+
+def dangling_link(path: Path) -> Path | None:
+    """Return the link without a target that hides a file, or None if the file just does not exist."""
+    there = next((part for part in (path, *path.absolute().parents) if os.path.lexists(part)), None)
+    return there if there is not None and there.is_symlink() and not there.exists() else None
 
 
 def _parse(path: Path, name: str, value: Any) -> Context:
@@ -120,7 +130,7 @@ def _parse(path: Path, name: str, value: Any) -> Context:
         raise _damaged(path, f"the context {name} is no object")
     unknown = sorted(set(value) - set(_KINDS))
     if unknown:
-        raise _damaged(path, f"the context {name} has unknown values: {', '.join(unknown)}")
+        raise _damaged(path, f"the context {name} has unknown values: {safe_name(', '.join(unknown))}")
     for key, kind in _KINDS.items():
         if not isinstance(value.get(key, kind()), kind):
             raise _damaged(path, f"{key} of the context {name} has the wrong type")

@@ -28,7 +28,7 @@ from parley import (
     parse_host_lists,
 )
 from parley.terminal import filter_options
-from parley.terminal.contexts import Context, Contexts
+from parley.terminal.contexts import Context, Contexts, dangling_link
 from parley.terminal.filter_options import NOTHING_SAID, FilterFlags
 
 DEFAULT_PORT = 7600
@@ -279,6 +279,10 @@ def _read_file(named: Path | None) -> _File:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
+        if (link := dangling_link(path)) is not None:
+            raise BadInputError(
+                f"The settings file {path} cannot be read: {link} is a link to something that is not there."
+            ) from None
         if named is None:
             return _File()
         raise BadInputError(f"There is no settings file {path}.") from None

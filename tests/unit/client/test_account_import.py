@@ -44,6 +44,8 @@ def test_a_line_is_an_account_with_a_name_and_what_else_is_given() -> None:
         (b'"ann"', "no JSON object"),
         (b'{"name": "\xff"}', "no JSON object in UTF-8"),
         (b"[" * 2000, "no JSON object"),
+        (b'{"name": "ann", "name": "eve"}', "'name' is in one object twice"),
+        (b'{"name": "ann", "display_name": NaN}', "no JSON object"),
         (b'{"name": 7}', "The field name is no text"),
         (b'{"name": "\\ud800"}', "The field name is no text"),
         (b'{"display_name": "Ann"}', "The field name is missing"),

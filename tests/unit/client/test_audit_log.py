@@ -246,6 +246,42 @@ def test_what_is_no_export_is_called_so(tmp_path: Path, content: str) -> None:
         check_audit_file(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("how", ["doubled", "nested", "infinite", "long"])
+def test_a_line_that_readers_could_understand_in_two_ways_is_refused_in_words(
+    tmp_path: Path, number: int, how: str
+) -> None:
+    """A reader that takes the first of two values saw another row than the one whose hash was checked."""
+    an_export(tmp_path / "audit")
+    lines = (tmp_path / "audit").read_text().splitlines()
+    doubled = {0: '{"after":7,', 5: '{"rows":9,'}.get(number, '{"actor":"eve",')
+    other = {"nested": "[" * 100_000, "infinite": '{"number":Infinity}', "long": '{"number":' + "9" * 5000 + "}"}
+    lines[number] = other.get(how, doubled + lines[number][1:])
+    (tmp_path / "audit").write_text("\n".join(lines) + "\n")
+    refusal = BadInputError if number == 0 and how != "doubled" else AuditError
+    with pytest.raises(refusal, match="twice" if how == "doubled" else r"is no row|no exported audit log"):
+        check_audit_file(tmp_path / "audit")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[0].update(note="rows were left out"),
+        lambda lines: lines[0].update(parley_audit=True),
+        lambda lines: lines[0].update(parley_audit=1.0),
+        lambda lines: lines[-1].update(rows=4.0),
+    ],
+)
+def test_the_first_and_the_last_line_have_exactly_what_was_exported(
+    tmp_path: Path, change: Callable[[Lines], None]
+) -> None:
+    lines = an_export(tmp_path / "audit")
+    change(lines)
+    write(tmp_path / "audit", lines)
+    with pytest.raises(AuditError, match="not what the cluster recorded"):
+        check_audit_file(tmp_path / "audit")
+
+
 # ---- the command line
 
 

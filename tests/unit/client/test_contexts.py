@@ -92,6 +92,7 @@ def test_a_context_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path
         '{"format": 1, "contexts": {"ward": {"hosts": [1]}}}',
         '{"format": 1, "contexts": {"ward": {"hosts": ["h"], "insecure": "yes"}}}',
         '{"format": 1, "contexts": {"ward": {"hosts": ["h"], "cat": "x"}}}',
+        '{"format": 1, "contexts": {"ward": {"hosts": ["h"]}, "ward": {"hosts": ["evil"]}}}',
         "[" * 100_000,
         "caf\udce9",
     ],
@@ -108,6 +109,53 @@ async def test_a_damaged_file_is_told_in_words_and_stays_as_it_is(tmp_path: Path
             done = await parley(*words)
             assert (done.code, "was not changed" in done.err, "Traceback" in done.err) == (ExitCode.USAGE, True, False)
     assert path.read_bytes() == text.encode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize("link", ["state/contexts.json", "state"])
+async def test_a_link_to_nothing_is_no_missing_file(tmp_path: Path, link: str) -> None:
+    """The disk with the file may not be mounted. Without its contexts, a message could go to another cluster."""
+    parley = Parley(tmp_path)
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "gone")
+    done = await parley("context", "list")
+    assert (done.code, "cannot be used" in done.err, "not there" in done.err) == (ExitCode.USAGE, True, True)
+
+
+def test_the_settings_file_may_not_be_a_link_to_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_config_path", lambda *_, **__: tmp_path)
+    resolve_options(Flags(), {"PARLEY_STATE_DIR": str(tmp_path)})
+    (tmp_path / "config.toml").symlink_to(tmp_path / "gone")
+    with pytest.raises(BadInputError, match=r"settings file .*config\.toml cannot be read: .* link to something"):
+        resolve_options(Flags(), {"PARLEY_STATE_DIR": str(tmp_path)})
+
+
+def test_a_file_that_is_a_link_stays_one_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "contexts.json").symlink_to(tmp_path / "dotfiles")
+    (tmp_path / "dotfiles").write_text('{"format": 1}')
+    kept(tmp_path)
+    assert (tmp_path / "contexts.json").is_symlink()
+    assert set(Contexts.load(tmp_path).by_name) == {"ward", "lab"}
+    assert {path.name for path in tmp_path.iterdir()} == {"contexts.json", "dotfiles"}
+
+
+async def test_what_the_file_holds_sends_no_commands_to_the_terminal(tmp_path: Path) -> None:
+    parley = Parley(tmp_path)
+    evil = "\x1b]0;owned\x07\x9b2J\u202e"
+    ward = {"hosts": [f"h{evil}:1"], "ca": f"/{evil}.pem", "account": f"kim{evil}"}
+    document = {"format": 1, "current": "ward", "contexts": {"ward": ward}}
+    write(tmp_path / "state" / "contexts.json", json.dumps(document))
+    said = [await parley(*words) for words in (("context", "list"), ("context", "show"), ("send", "bob", "hello"))]
+    ward["hosts"] = ["localhost:1"]
+    write(tmp_path / "state" / "contexts.json", json.dumps(document))
+    said.append(await parley("send", "bob", "hello"))
+    del ward["account"]
+    ward[evil] = "x"
+    write(tmp_path / "state" / "contexts.json", json.dumps(document))
+    said.append(await parley("context", "list"))
+    for done in said:
+        assert done.out + done.err
+        assert not set(evil) - set("]0;owned2J") & set(done.out + done.err), done
+    assert "h\N{REPLACEMENT CHARACTER}]0;owned" in said[0].out
 
 
 def write(path: Path, text: str) -> None:

@@ -37,6 +37,7 @@ FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "proble
     [
         ("c1/hosts.json", '{"given": 5}'),
         ("c1/hosts.json", '{"given": [5]}'),
+        ("c1/hosts.json", '{"given": ["a:1"], "given": ["b:1"]}'),
         ("c1/hosts.json", '{"given": ["no port:"]}'),
         ("c1/hosts.json", '{"learned": []}'),
         ("c1/hosts.json", '{"learned": {"n1": null}}'),
