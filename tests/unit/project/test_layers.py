@@ -211,6 +211,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.errors",
         "parley.log",
         "parley.model",
+        "parley.strict_json",
         "parley.wire.endpoints",
         "parley.wire.claim",
         "parley.wire.position",
