@@ -632,7 +632,11 @@ class ParleyClient:
 
     def _in_use(self) -> LocalAccount:
         if self._account is None:
-            raise NotSignedInError("Nobody is signed in here. Nothing was changed. Sign in first: parley login.")
+            name = self._account_name
+            raise NotSignedInError(
+                f"{f'{name} is not' if name else 'Nobody is'} signed in here. Nothing was changed. Sign in first: "
+                f"parley login {name or 'NAME'}"
+            )
         return self._account
 
     async def _signed_in(self) -> tuple[LocalAccount, DeviceIdentity]:
@@ -642,7 +646,8 @@ class ParleyClient:
         who = replace(who, token=token, position=merge(who.position, account.position))
         if not who.token:
             raise NotSignedInError(
-                f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."
+                f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login "
+                f"{account.profile.account}"
             )
         return account, who
 

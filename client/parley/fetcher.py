@@ -98,7 +98,8 @@ class Fetcher:
         who = await self._account.connection.take_device()
         if who is not None and not who.token:
             raise NotSignedInError(
-                f"{self._account.profile.account} is not signed in. Nothing was fetched. Sign in: parley login."
+                f"{self._account.profile.account} is not signed in. Nothing was fetched. Sign in: parley login "
+                f"{self._account.profile.account}"
             )
         return who
 

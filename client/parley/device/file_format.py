@@ -23,7 +23,7 @@ _MARK = "CREATE TABLE format (version INTEGER NOT NULL, release TEXT NOT NULL)"
 _told = logging.getLogger("parley.files")
 EMPTY_TEXT = (
     "The file %s exists and holds nothing. It is used as a new one. If messages waited in it, they are lost on this "
-    "device and were not sent. The cluster still has all accepted messages. Sign in again: parley login."
+    "device and were not sent. The cluster still has all accepted messages. Sign in again: parley login NAME."
 )
 
 

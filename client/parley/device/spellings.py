@@ -44,7 +44,10 @@ def _text(folder: Path, waiting: int, spelling: str) -> str:
             f"{told} To send {them}: parley login {spelling}, then parley outbox --send --account {spelling}. To only "
             f"see {them}: parley outbox --account {spelling}."
         )
-    return f"{told} Sign in with the name spelled as it was then: parley login. Then send {them}: parley outbox --send."
+    return (
+        f"{told} Sign in with the name spelled as it was then: parley login NAME. Then send {them}: parley outbox "
+        "--send."
+    )
 
 
 def _spellings(account: str) -> Iterator[str]:

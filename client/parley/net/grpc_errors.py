@@ -160,7 +160,7 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
             return NotSignedInError(
-                details or "The session has ended. Waiting messages are kept here. Sign in again: parley login."
+                details or "The session has ended. Waiting messages are kept here. Sign in again: parley login NAME."
             )
         case grpc.StatusCode.ALREADY_EXISTS:
             return NameTakenError(details or "This name is taken. Choose another one.")

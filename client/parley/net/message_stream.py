@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 SUPERSEDED_TEXT = (
     "Another copy of this state folder sends for this device. What is written here waits here. To send from here, sign "
-    "in again: parley login."
+    "in again: parley login NAME."
 )
 
 

@@ -19,6 +19,7 @@ from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_new_password
 
 SHOWN_OF_ID = 12
+MAX_DIGITS = 18
 
 
 @asynccontextmanager
@@ -143,8 +144,8 @@ async def suspend(options: ConnectionOptions, account: str, reason: str) -> None
     async with _administration(options) as administration:
         await administration.suspend_account(account, reason)
         note(
-            f"{account} is suspended and signed out everywhere. What others send to it is kept. To end this: "
-            f"parley cluster release {account}"
+            f"{account} is suspended and signed out everywhere. Nothing of it is deleted. What waits on its devices "
+            f"stays there, and what others send to it is kept. To end this: parley cluster release {account}"
         )
 
 
@@ -152,16 +153,25 @@ async def release(options: ConnectionOptions, account: str) -> None:
     """Release an account."""
     async with _administration(options) as administration:
         await administration.release_account(account)
-        note(f"{account} can log in again.")
+        note(
+            f"{account} is not suspended and can log in: parley login {account}. Then it receives what others sent to "
+            "it meanwhile, and what waits on its devices is sent."
+        )
 
 
-async def quota(options: ConnectionOptions, account: str, change: str, *, as_json: bool) -> None:
+async def quota(options: ConnectionOptions, account: str, change: str | None, *, as_json: bool) -> None:
     """Print what an account has stored and may, after a change if one is wanted: a number of bytes, or "default"."""
-    max_bytes = None if change in ("", "default") else _bytes(change)
+    max_bytes = None if change in (None, "default") else _bytes(change)
     async with _administration(options) as administration:
-        if change:
+        if change is not None:
             await administration.set_quota(account, max_bytes)
         found = await administration.quota(account)
+    if found.max_bytes and found.stored_bytes >= found.max_bytes:
+        note(
+            f"{account} has no room left. What it has stored is kept, and it still receives messages. Its new messages "
+            "and channels are refused until retention_days has removed enough, or it may store more: parley cluster "
+            f"quota {account} --set BYTES"
+        )
     if as_json:
         say(text.as_json(asdict(found)))
         return
@@ -171,7 +181,7 @@ async def quota(options: ConnectionOptions, account: str, change: str, *, as_jso
 
 
 def _bytes(change: str) -> int:
-    if not change.isascii() or not change.isdecimal():
+    if not change.isascii() or not change.isdecimal() or len(change) > MAX_DIGITS:
         raise BadInputError(
             f"{change!r} is no number of bytes. Nothing was changed. Give a number, 0 for no limit, or default."
         )

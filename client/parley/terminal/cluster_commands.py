@@ -243,6 +243,7 @@ async def suspend(
     """Sign an account out everywhere, and let it log in no more until it is released. Nothing of it is deleted.
 
     What others send to it is kept. Administrators see in `parley accounts` who is suspended, since when and why.
+    If it is suspended already, nothing changes, and the first reason stays.
     """
     await cluster_admin.suspend(options, who, reason)
 
@@ -250,7 +251,7 @@ async def suspend(
 @cluster_app.command(epilog=EPILOG)
 @with_connection_options
 async def release(options: ConnectionOptions, who: _AccountName) -> None:
-    """Let a suspended account log in again."""
+    """Let a suspended account log in again. Nothing of it was deleted, and what others sent to it waits for it."""
     await cluster_admin.release(options, who)
 
 
@@ -260,14 +261,17 @@ async def quota(
     options: ConnectionOptions,
     who: _AccountName,
     change: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--set", metavar="BYTES", help="Let the account store so much; 0: no limit; default: as all others."
         ),
-    ] = "",
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an account has stored and how much it may, or change that. Without --set, nothing is changed."""
+    """Show what an account has stored and how much it may, or change that. Without --set, nothing is changed.
+
+    If it has stored more than it may, nothing is removed, and its new messages and channels are refused.
+    """
     await cluster_admin.quota(options, who, change, as_json=as_json)
 
 

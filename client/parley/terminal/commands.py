@@ -225,7 +225,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
     if outcome is None:
         raise NotSignedInError(
             "The session has ended before the cluster confirmed the message. It is kept in the outbox. Sign in "
-            f"(parley login). {text.SENT_LATER}"
+            f"(parley login {client.signed_in_as}). {text.SENT_LATER}"
         )
     if isinstance(outcome, StillWaitingError):
         why = client.state.problem or "the cluster has not confirmed it."
@@ -308,7 +308,9 @@ async def _watch_session(client: ParleyClient, refusals: Refusals) -> None:
             if change.reload or any(view.status.needs_person for view in change.outgoing):
                 await refusals.tell()
             if state.connection is ConnectionState.SIGNED_OUT:
-                raise NotSignedInError("The session has ended. Nothing is lost. Sign in again: parley login.")
+                raise NotSignedInError(
+                    f"The session has ended. Nothing is lost. Sign in again: parley login {client.signed_in_as}"
+                )
             if state.connection is ConnectionState.SEARCHING and state.lost and not lost:
                 lost = state.lost
             elif state.connection is ConnectionState.CONNECTED and lost:

@@ -129,7 +129,9 @@ async def _send(options: ConnectionOptions, timeout: float, failures: Failures) 
                 f"{text.waiting(client.state.waiting)} still after {timeout:g} s: {why} {text.SENT_LATER}"
             ) from None
         if client.state.waiting:
-            raise NotSignedInError("The session has ended. What waits is kept. Sign in: parley login.")
+            raise NotSignedInError(
+                f"The session has ended. What waits is kept. Sign in: parley login {client.signed_in_as}"
+            )
         for handle in waiting:
             failures.settled(handle.view)
         note("Nothing waits any more.")

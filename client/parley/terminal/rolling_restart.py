@@ -16,6 +16,7 @@ from parley import (
     NodeStatus,
     OutcomeUnknownError,
     OverloadedError,
+    ParleyError,
     RefusedError,
     UnreachableError,
 )
@@ -65,11 +66,12 @@ class RollingRestart:
         left = self._chosen(await self._status(), names)
         done: list[str] = []
         while left:
-            name = await self._next(left)
+            name = left[0]
             try:
+                name = await self._next(left)
                 seconds = await self._restart(name)
             except (RefusedError, OverloadedError, UnreachableError) as error:
-                raise type(error)(self._stopped_at(name, done, left, error.text)) from error
+                raise type(error)(_stopped_at(name, done, left, error)) from error
             self._say(f"{name} was restarted: it serves again and has caught up, after {seconds:.1f} s.")
             left.remove(name)
             done.append(name)
@@ -132,13 +134,19 @@ class RollingRestart:
                 raise UnreachableError(f"It was not permitted to restart: {why_not_yet.rstrip('.')}.")
             await asyncio.sleep(RETRY_S)
 
-    def _stopped_at(self, name: str, done: Sequence[str], left: Sequence[str], why: str) -> str:
-        restarted = f"{', '.join(done)} {'was' if len(done) == 1 else 'were'} restarted." if done else ""
-        return (
-            f"Stopped at {name}: {why} {restarted} Nothing is lost: messages are on a majority of disks. Look at the "
-            f"log of {name} and at parley cluster status, start {name} if it does not run, then go on with: parley "
-            f"cluster rolling-restart {' '.join(left)}"
+
+def _stopped_at(name: str, done: Sequence[str], left: Sequence[str], error: ParleyError) -> str:
+    parts = [f"Stopped at {name}: {error.text}"]
+    if done:
+        parts.append(f"{', '.join(done)} {'was' if len(done) == 1 else 'were'} restarted.")
+    if isinstance(error, RefusedError):
+        parts.append(f"{name} was not restarted and runs as before. When it is permitted, go on with:")
+    else:
+        parts.append(
+            "Nothing is lost: messages are on a majority of disks. Look at the log of "
+            f"{name} and at parley cluster status, start {name} if it does not run, then go on with:"
         )
+    return " ".join((*parts, "parley cluster rolling-restart", *left))
 
 
 def _new_process(status: ClusterStatus, name: str, since_s: float) -> NodeStatus | None:

@@ -351,7 +351,7 @@ class StreamProtocol:
                 return self._close(
                     StreamCloseReason.OUT_OF_STEP,
                     "The cluster no longer has messages that it had accepted from this device. It may have been "
-                    "restored from a backup. Waiting messages are kept. Sign in again (parley login) to send "
+                    "restored from a backup. Waiting messages are kept. Sign in again (parley login NAME) to send "
                     "them.",
                 )
         if settled:

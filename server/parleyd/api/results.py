@@ -188,8 +188,9 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     ),
     pb.RESULT_CODE_QUOTA_REACHED: Explanation(
         Code.FAILED_PRECONDITION,
-        "Your account has stored as many bytes of messages and channels as it may (max_account_bytes). This one was "
-        "not stored. All stored ones are kept. Ask an administrator for more room.",
+        "Your account has stored as many bytes of messages and channels as it may. This one was not stored. All "
+        "earlier ones are kept, and you still receive messages. Ask an administrator of the cluster for more room "
+        "(parley cluster quota NAME --set BYTES), then try again.",
     ),
     pb.RESULT_CODE_TOO_MANY_CHANNELS: Explanation(
         Code.FAILED_PRECONDITION,
@@ -295,7 +296,8 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     pb.RESULT_CODE_ACCOUNT_SUSPENDED: Explanation(
         Code.PERMISSION_DENIED,
         "An administrator of the cluster has suspended this account. You are not signed in. The cluster keeps the "
-        "account and what others send to it. Ask an administrator to release it.",
+        "account and what others send to it. What waits on your devices stays there. Ask an administrator to release "
+        "the account (parley cluster release NAME), then log in again.",
     ),
     pb.RESULT_CODE_OWN_ACCOUNT: Explanation(
         Code.FAILED_PRECONDITION,

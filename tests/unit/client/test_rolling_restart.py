@@ -51,6 +51,8 @@ class Cluster:
         return ""
 
     async def transfer_leadership(self, name: str) -> str:
+        if "leadership" in self.fails:
+            raise self.fails["leadership"]
         self.leader = "n3" if self.leader != "n3" else "n2"
         self.log.append(f"{self.leader} leads")
         return self.leader
@@ -114,7 +116,7 @@ async def test_it_stops_where_a_node_does_not_come_back_and_says_how_to_go_on() 
     text = caught.value.text
     assert "Stopped at n3" in text
     assert "n2 was restarted" in text
-    assert text.endswith("parley cluster rolling-restart n1 n3")
+    assert text.endswith("start n3 if it does not run, then go on with: parley cluster rolling-restart n1 n3")
 
 
 async def test_it_stops_where_the_leader_never_permits_it() -> None:
@@ -126,9 +128,23 @@ async def test_it_stops_where_the_leader_never_permits_it() -> None:
 
 async def test_a_refusal_for_good_ends_it_at_once() -> None:
     cluster = Cluster(fails={"n2": RefusedError("only an administrator may do that.")})
-    with pytest.raises(RefusedError, match="Stopped at n2: only an administrator"):
+    with pytest.raises(RefusedError, match="Stopped at n2: only an administrator") as caught:
         await run(cluster, timeout_s=60)
     assert cluster.log == ["n2"]
+    assert caught.value.text.endswith(
+        "n2 was not restarted and runs as before. When it is permitted, go on with: "
+        "parley cluster rolling-restart n1 n2 n3"
+    )
+    assert "  " not in caught.value.text
+    assert "log of" not in caught.value.text, "no node is the cause"
+
+
+async def test_it_tells_what_was_restarted_also_if_the_last_leader_stays() -> None:
+    cluster = Cluster(fails={"leadership": RefusedError("No other voter can lead.")})
+    with pytest.raises(
+        RefusedError, match=r"^Stopped at n1: No other voter can lead\. n2, n3 were restarted\. n1 was not"
+    ):
+        await run(cluster)
 
 
 async def test_a_lost_answer_is_no_reason_to_ask_twice() -> None:
