@@ -44,7 +44,8 @@ from parley import (
     Typing,
 )
 from parley.gui import events
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, Invited
+from parley.gui.invitation import show_invitation
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
 from scripts.screenshot_talk import BEN, LAST, WARD_TALK, Said
@@ -280,6 +281,18 @@ def new_account(stage: Stage) -> None:
     page.create_button.click()
 
 
+def invited(stage: Stage) -> None:
+    """Show the sign-in page of somebody who opened an invitation."""
+    about = (
+        "Invitation to ward (10.0.4.11:7600, 10.0.4.12:7600), valid once, until 2026-12-05 11:52. Compare the "
+        "fingerprint of its CA (SHA-256) with what you were told:"
+    )
+    digits = ":".join(f"{number * 37 % 256:02X}" for number in range(1, 33))
+    address = ClusterAddress("10.0.4.11:7600, 10.0.4.12:7600", Path("ca.pem"))
+    made = Invited("kim", "abcdefghj-kmnpqrstu-vwxyz2345", about, (digits,), lambda _: None)
+    show_invitation(stage.window, address, made)
+
+
 SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
@@ -294,6 +307,7 @@ MORE_SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-list", LIGHT, listed),
     ("gui-one-down", LIGHT, one_down),
     ("gui-new-account", LIGHT, new_account),
+    ("gui-invited", LIGHT, invited),
 )
 WIDTHS = (640, 1120, 1600)
 

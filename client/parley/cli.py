@@ -11,11 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from parley import HistoryStart, StateDirectory
+from parley import HistoryStart, ParleyError, StateDirectory
 from parley.terminal import (
     channel_commands,
     commands,
     fetch_command,
+    invite_command,
+    join_command,
     lost_commands,
     mute_commands,
     outbox_command,
@@ -74,7 +76,8 @@ for _name, _command in (
     ("logout", session_commands.logout),
     ("unregister", session_commands.unregister),
     ("channels", channel_commands.list_channels),
-    ("join", channel_commands.join),
+    ("invite", invite_command.invite),
+    ("join", join_command.join),
     ("leave", channel_commands.leave),
     ("ping", ping_command.ping),
     ("who", presence_commands.who),
@@ -259,10 +262,33 @@ async def chat(
 
 @app.command(epilog=EPILOG)
 @with_connection_options
-async def gui(options: ConnectionOptions) -> int:
-    """Open the window. The command ends when the window is closed."""
-    from parley.gui.app import run  # the window's libraries are an extra
+async def gui(
+    options: ConnectionOptions,
+    invitation: Annotated[
+        str,
+        typer.Argument(
+            metavar="[INVITATION]",
+            help="Begin with this invitation: a link parley://..., a file, or - for a line of standard input.",
+            show_default=False,
+        ),
+    ] = "",
+) -> int:
+    """Open the window. The command ends when the window is closed.
 
+    With an invitation, cluster and name are filled in, and the CA is shown so that it can be compared.
+    """
+    from parley.gui.app import run  # the window's libraries are an extra
+    from parley.gui.commands import Invited
+
+    invited, problem = None, ""
+    if invitation:
+        try:
+            joining = join_command.prepare(options, invitation)
+            options, offer = joining.options, joining.offered
+            if offer is not None:
+                invited = Invited(offer.account, offer.code, joining.about, offer.fingerprints, joining.keep)
+        except ParleyError as error:  # who opened it with the mouse sees no terminal
+            problem = error.text
     # Qt's loop blocks asyncio's loop, which has nothing else to do here. The SDK runs on a loop in another thread.
     return run(
         ", ".join(options.hosts),
@@ -272,6 +298,8 @@ async def gui(options: ConnectionOptions) -> int:
         insecure_network=options.insecure_given,
         state_dir=options.state_dir,
         text_filter=options.text_filter,
+        invited=invited,
+        problem=problem,
     )
 
 

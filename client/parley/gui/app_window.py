@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, Qt, QTimer
@@ -12,7 +13,8 @@ from PySide6.QtWidgets import QApplication
 from parley import ParleyClient, StateDirectory, TextFilter, TokenStore
 from parley.gui import colours, geometry
 from parley.gui.bridge import Bridge
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, Invited
+from parley.gui.invitation import show_invitation
 from parley.gui.main_window import MainWindow
 from parley.gui.port import Client, Connect
 
@@ -38,7 +40,21 @@ def connector(state_dir: Path | None, text_filter: TextFilter | None = None) -> 
     return connect
 
 
-def main(address: ClusterAddress, account: str, state_dir: Path | None, text_filter: TextFilter | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the sign-in page begins with instead of the last session: an invitation, or why one cannot be used."""
+
+    invited: Invited | None = None
+    problem: str = ""
+
+
+def main(
+    address: ClusterAddress,
+    account: str,
+    state_dir: Path | None,
+    text_filter: TextFilter | None,
+    beginning: Beginning,
+) -> int:
     """Run until the window is closed."""
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["parley"])
@@ -60,7 +76,13 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None, text_fil
     window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
     window.show()
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
-    window.resume(address, account or last.account)
+    if beginning.invited is not None:
+        show_invitation(window, address, beginning.invited)
+    elif beginning.problem:
+        window.sign_in.fill(address, account or last.account)
+        window.sign_in.show_problem(beginning.problem)
+    else:
+        window.resume(address, account or last.account)
     _end_on_signals(app)
     code = app.exec()
     geometry.save(directory.root, bytes(window.saveGeometry().data()))

@@ -1,5 +1,6 @@
 """The commands that a person can give. The bridge carries them out. Tests and screenshots script them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,20 @@ class SignInForm:
     register: bool = False
     end_oldest: bool = False
     invitation: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """What an invitation fills in. `about` and the CA's `fingerprints` have to be seen before a password is typed.
+
+    `keep` stores the cluster under its name, with the account. It raises ParleyError.
+    """
+
+    account: str
+    code: str = field(repr=False)
+    about: str
+    fingerprints: tuple[str, ...]
+    keep: Callable[[str], None]
 
 
 class Commands(Protocol):

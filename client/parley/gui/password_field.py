@@ -43,6 +43,11 @@ class PasswordField(QLineEdit):
         self.repeated.hide()
         self.look.setChecked(False)
 
+    def ask_for_new(self) -> None:
+        """Show the second field at once, because a new password is asked for."""
+        self.setPlaceholderText(f"a new one, at least {MIN_PASSWORD} characters")
+        self.repeated.show()
+
     def check_new(self) -> None:
         """Raise BadInputError unless the person surely knows the new password: seen, or typed twice the same."""
         if len(self.text()) < MIN_PASSWORD:

@@ -68,7 +68,7 @@ class SignInPage(QWidget):
         self.create_button.clicked.connect(lambda: self._ask(register=True))
         self.cancel.clicked.connect(self._cancel)
         for field in (self.hosts, self.ca, self.account, self.password):
-            field.returnPressed.connect(lambda: self._ask(register=False))
+            field.returnPressed.connect(lambda: self._ask(register=bool(self.create_button.property("primary"))))
         for field in (self.invitation, self.password.repeated):
             field.returnPressed.connect(lambda: self._ask(register=True))
         self.restyle(theme)
@@ -100,6 +100,13 @@ class SignInPage(QWidget):
         self.invited.show()
         self.invitation.selectAll()
         self.invitation.setFocus()
+
+    def prefer_new_account(self, preferred: bool) -> None:
+        """Make it the main button, and what Enter does, to create an account; or to sign in."""
+        for button, is_main in ((self.submit, not preferred), (self.create_button, preferred)):
+            button.setProperty("primary", is_main)
+            button.setDefault(is_main)
+            button.style().polish(button)
 
     def forget_secrets(self) -> None:
         """Empty the fields that nobody has to see again."""

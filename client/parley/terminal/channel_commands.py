@@ -127,6 +127,11 @@ async def list_channels(
 @with_connection_options
 async def join(options: ConnectionOptions, channel: _Channel) -> None:
     """Become a member of a public channel. `parley channels` lists them."""
+    await join_channel(options, channel)
+
+
+async def join_channel(options: ConnectionOptions, channel: str) -> None:
+    """Become a member of a public channel."""
     options.must_name_account()
     async with options.client() as client:
         found = await find_visible_channel(client, channel)

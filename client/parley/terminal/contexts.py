@@ -39,6 +39,16 @@ class Context:
         return {"hosts": list(self.hosts), "ca": self.ca, "insecure": self.insecure, "account": self.account}
 
 
+def check_context_name(name: str) -> str:
+    """Return the name if a context may have it. Raise BadInputError otherwise."""
+    if not _NAME.fullmatch(name):
+        raise BadInputError(
+            f"{name!r} cannot be the name of a context. Nothing was changed. Use 1 to 64 letters, digits, '.', "
+            "'_' and '-'. Begin with a letter or digit."
+        )
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Contexts:
     """The contexts of one state folder. `current` is the one in use, empty if there is none."""
@@ -83,12 +93,7 @@ class Contexts:
 
     def with_context(self, name: str, context: Context) -> "Contexts":
         """Return the contexts with a new one, or with other values of a known one."""
-        if not _NAME.fullmatch(name):
-            raise BadInputError(
-                f"{name!r} cannot be the name of a context. Nothing was changed. Use 1 to 64 letters, digits, '.', "
-                "'_' and '-'. Begin with a letter or digit."
-            )
-        return replace(self, by_name={**self.by_name, name: context})
+        return replace(self, by_name={**self.by_name, check_context_name(name): context})
 
     def without(self, name: str) -> "Contexts":
         """Return the contexts without one. If it is in use, none is in use."""
@@ -106,7 +111,7 @@ class Contexts:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(temporary, "w", encoding="utf-8", opener=_open_private) as file:
+            with open(temporary, "w", encoding="utf-8", opener=open_private) as file:
                 file.write(json.dumps(document, indent=1) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -147,5 +152,6 @@ def _damaged(path: Path, why: str) -> BadInputError:
     )
 
 
-def _open_private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read."""
     return os.open(path, flags, 0o600)
