@@ -47,6 +47,7 @@ from parley.terminal.command_line import (
 )
 from parley.terminal.completion import complete_target
 from parley.terminal.context_commands import context_app
+from parley.terminal.desktop_command import desktop_app
 from parley.terminal.exits import EPILOG
 from parley.terminal.filter_command import filter_app
 from parley.terminal.json_result import FORMAT
@@ -67,6 +68,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(backup_app, name="backup")
 app.add_typer(channel_app, name="channel")
 app.add_typer(context_app, name="context")
+app.add_typer(desktop_app, name="desktop")
 app.add_typer(devices_app, name="devices")
 app.add_typer(filter_app, name="filter")
 for _name, _command in (
