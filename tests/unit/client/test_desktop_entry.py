@@ -15,9 +15,9 @@ from parley.terminal.exits import ExitCode
 from parley.terminal.invitation_file import LINK, SUFFIX
 from tests.unit.client.test_command import Parley
 
-PLAIN = "/home/kim/.local/bin/parley"
+PLAIN = "/srv/kim/.local/bin/parley"
 ODD = [
-    "/home/a b/parley",
+    "/srv/a b/parley",
     '/x/"q"/parley',
     "/x/$HOME/`id`/parley",
     "/x/100%u/parley",
@@ -106,10 +106,10 @@ def test_a_folder_that_cannot_be_written_is_told_and_leaves_no_half_file(tmp_pat
 
 
 def test_the_folder_is_that_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/kim")
-    assert desktop_entry.data_home({}) == Path("/home/kim/.local/share")
+    monkeypatch.setenv("HOME", "/srv/kim")
+    assert desktop_entry.data_home({}) == Path("/srv/kim/.local/share")
     assert desktop_entry.data_home({"XDG_DATA_HOME": "/data"}) == Path("/data")
-    assert desktop_entry.data_home({"XDG_DATA_HOME": "relative"}) == Path("/home/kim/.local/share")
+    assert desktop_entry.data_home({"XDG_DATA_HOME": "relative"}) == Path("/srv/kim/.local/share")
 
 
 async def test_the_command_says_what_it_wrote_and_removed(tmp_path: Path) -> None:
