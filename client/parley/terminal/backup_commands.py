@@ -64,7 +64,7 @@ def _show(info: BackupInfo, *, as_json: bool) -> None:
     if as_json:
         say(text.as_json({**asdict(info), "state_hash": info.state_hash.hex()}))
         return
-    for line in backup_lines(info):
+    for line in text.safe_lines(backup_lines(info)):
         say(line)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from parley import Administration, BadInputError, Invitation, parse_endpoints
+from parley.chat import safe_name
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.json_result import record
@@ -225,7 +226,7 @@ async def revoked_certificates(options: ConnectionOptions, *, as_json: bool) -> 
         say(json.dumps(rows))
         return
     for row in revoked:
-        say(f"{row.digest.hex()}  {text.time_text(row.revoked_at_ms)}  {row.node}".rstrip())
+        say(f"{row.digest.hex()}  {text.time_text(row.revoked_at_ms)}  {safe_name(row.node)}".rstrip())
     if not revoked:
         note("No certificate is revoked.")
 

@@ -31,7 +31,7 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
         *certificate_lines(status, time.time()),
     ]
     said = [*level_lines(status), *generation_lines(status), *troubles, *hints, *elsewhere_lines(status)]
-    return [*lines, "", *said, verdict(status)]
+    return text.safe_lines((*lines, "", *said, verdict(status)))
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from parley import NodeStatus
 from parley.terminal.exits import ExitCode
+from parley.terminal.text import safe_lines
 
 JSON_VERSION = 1
 """Of the form for programs. Names may be added in a version. None changes its meaning, and none goes."""
@@ -104,12 +105,8 @@ def lines(findings: Sequence[Finding]) -> list[str]:
             f"{'':8}    {line}" for line in (finding.effect, finding.command and f"Run: {finding.command}") if line
         ]
     fine = [finding.rule for finding in findings if finding.severity is Severity.OK]
-    return [
-        *table,
-        *([""] if table else []),
-        *([f"Nothing found by: {', '.join(fine)}."] if fine else []),
-        _summary(findings),
-    ]
+    below = [f"Nothing found by: {', '.join(fine)}."] if fine else []
+    return safe_lines((*table, *([""] if table else []), *below, _summary(findings)))
 
 
 def _summary(findings: Sequence[Finding]) -> str:

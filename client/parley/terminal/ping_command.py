@@ -46,9 +46,9 @@ def ping_lines(found: ClusterPing) -> list[str]:
     lines += elsewhere_lines(found)
     answered = sum(not node.status.error for node in found.nodes)
     if found.nodes and all(node.status.tls_trouble for node in found.nodes):
-        return [*lines, NO_TLS]
+        return text.safe_lines((*lines, NO_TLS))
     who = f"{safe_name(found.leader)} leads" if found.leader else "nobody leads"
-    return [*lines, f"{answered} of {len(found.nodes)} known nodes answer, {who}."]
+    return text.safe_lines((*lines, f"{answered} of {len(found.nodes)} known nodes answer, {who}."))
 
 
 def _result(node: NodePing, found: ClusterPing) -> str:

@@ -1,7 +1,7 @@
 """Formats messages, conversations and settings as lines or JSON, without the escape sequences of other people."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -147,6 +147,11 @@ def channel_record(listed: ListedChannel) -> dict[str, Any]:
     }
 
 
+def safe_lines(lines: Iterable[str]) -> list[str]:
+    """Return lines with texts of a node or a file, so that each stays one line and sends no commands to a terminal."""
+    return [" " * (len(line) - len(line.lstrip(" "))) + safe_name(line) for line in lines]
+
+
 def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
     """Return one line per setting: name, value, bounds and help."""
     lines = []
@@ -154,7 +159,7 @@ def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
         default = "" if setting.value == setting.default else f", default {setting.default}"
         bounds = f"{setting.minimum} to {setting.maximum}{default}"
         lines.append(f"{setting.name} = {setting.value}  ({bounds})  {setting.help}")
-    return lines
+    return safe_lines(lines)
 
 
 def message_record(message: Message, chats: Chats) -> dict[str, Any]:

@@ -1,9 +1,23 @@
 """What `parley cluster status` shows of levels and divergences."""
 
 from dataclasses import replace
+from typing import Any
 
-from parley import ClusterGeneration, ClusterMember, ClusterStatus, GenerationKind, NodeStatus
+from parley import (
+    ClusterGeneration,
+    ClusterMember,
+    ClusterPing,
+    ClusterStatus,
+    GenerationKind,
+    NodePing,
+    NodeStatus,
+    Setting,
+)
+from parley.terminal import doctor_findings
 from parley.terminal.cluster_text import certificate_lines, cluster_lines
+from parley.terminal.doctor_findings import Finding, Severity
+from parley.terminal.ping_command import ping_lines
+from parley.terminal.text import setting_lines
 
 MEMBERS = tuple(
     ClusterMember(
@@ -26,6 +40,25 @@ N1, N2, N3 = (
     )
     for member in MEMBERS
 )
+
+
+def test_no_text_of_a_node_sends_commands_to_the_terminal_or_makes_a_line_of_its_own() -> None:
+    evil = "x\x1b]0;owned\x07\x9b2J\u202e\nThe cluster serves."
+    texts = ("name", "role", "leader", "divergence", "disk", "snapshots", "clock", "refused", "error")
+    for text in texts:
+        changes: dict[str, Any] = {text: evil}
+        node = replace(N1, **changes)
+        changes[text] = "x"
+        plain = cluster_lines(ClusterStatus((replace(N1, **changes), N2)))
+        lines = cluster_lines(ClusterStatus((node, N2)))
+        assert len(lines) == len(plain)
+        assert all(char.isprintable() for line in lines for char in line), text
+        assert any("\N{REPLACEMENT CHARACTER}]0;" in line for line in lines), text
+    pinged = ping_lines(ClusterPing((NodePing(replace(N1, error=evil), ()),)))
+    assert all(line.isprintable() for line in pinged)
+    found = [Finding("disks", Severity.WARNING, evil, evil, evil, evil), Finding("clocks", Severity.OK, "", "")]
+    assert all(line.isprintable() for line in doctor_findings.lines(found))
+    assert all(line.isprintable() for line in setting_lines((Setting(evil, 1, 1, 1, 1, evil),)))
 
 
 def levels_of(lines: list[str]) -> dict[str, str]:
