@@ -39,10 +39,17 @@ def canonical(messages: Sequence[Message]) -> bytes:
 @cache
 def writer(descriptor: Descriptor) -> Write:
     """Make the function that writes a message type. Raises TypeError for floats and maps, which have no unique form."""
+    return _make(descriptor, {})
+
+
+def _make(descriptor: Descriptor, making: dict[Descriptor, Write]) -> Write:
+    """Make the writer of a type, or return that of `making`, because a message type may contain itself."""
+    if descriptor in making:
+        return making[descriptor]
     fields = sorted(descriptor.fields, key=lambda field: field.number)
     numbers = [field for field in fields if _is_number(field)]
     numbers_of = _numbers_of(numbers)
-    others = _writers_of_fields([field for field in fields if field not in numbers])
+    others: list[Write] = []
     # These lengths are hashed very often.
     lengths = [_U32.pack(length) for length in range(8 * len(numbers) + 1)]
 
@@ -57,7 +64,11 @@ def writer(descriptor: Descriptor) -> Write:
         scalars = numbers_of(message)
         parts += (lengths[len(scalars)], scalars, _END)
 
-    return write if others else write_numbers
+    if len(fields) == len(numbers):
+        return write_numbers
+    making[descriptor] = write
+    others += _writers_of_fields([field for field in fields if field not in numbers], making)
+    return write
 
 
 def _is_number(field: FieldDescriptor) -> bool:
@@ -80,7 +91,7 @@ def _numbers_of(fields: Sequence[FieldDescriptor]) -> Callable[[Any], bytes]:
     return lambda message: pack(*get(message)).rstrip(b"\0")
 
 
-def _writers_of_fields(fields: Sequence[FieldDescriptor]) -> list[Write]:
+def _writers_of_fields(fields: Sequence[FieldDescriptor], making: dict[Descriptor, Write]) -> list[Write]:
     """Make one writer for each field; adjacent fields of a oneof share one, because at most one is set."""
     writers: list[Write] = []
     place = 0
@@ -88,67 +99,64 @@ def _writers_of_fields(fields: Sequence[FieldDescriptor]) -> list[Write]:
         group = fields[place].containing_oneof
         together = [field for field in fields if group is not None and field.containing_oneof == group]
         if len(together) > 1 and list(fields[place : place + len(together)]) == together:
-            writers.append(_oneof(group, together))
+            writers.append(_oneof(group, together, making))
             place += len(together)
         else:
-            writers.append(_field(fields[place]))
+            writers.append(_field(fields[place], making))
             place += 1
     return writers
 
 
-def _oneof(group: OneofDescriptor | None, fields: Sequence[FieldDescriptor]) -> Write:
+def _oneof(group: OneofDescriptor | None, fields: Sequence[FieldDescriptor], making: dict[Descriptor, Write]) -> Write:
     assert group is not None
     group_name = group.name
-    by_name = {field.name: (_U32.pack(field.number), _item(field)) for field in fields}
+    by_name = {field.name: (_U32.pack(field.number), _item(field, making)) for field in fields}
 
     def write(message: Any, parts: list[bytes]) -> None:
         name = message.WhichOneof(group_name)
         if name is not None:
-            number, writer_of_item = by_name[name]
+            number, write_item = by_name[name]
             parts.append(number)
-            writer_of_item()(getattr(message, name), parts)
+            write_item(getattr(message, name), parts)
 
     return write
 
 
-def _field(field: FieldDescriptor) -> Write:
-    name, number, writer_of_item = field.name, _U32.pack(field.number), _item(field)
+def _field(field: FieldDescriptor, making: dict[Descriptor, Write]) -> Write:
+    name, number, write_item = field.name, _U32.pack(field.number), _item(field, making)
 
     def write_repeated(message: Any, parts: list[bytes]) -> None:
         items = getattr(message, name)
         if items:
             parts += (number, _U32.pack(len(items)))
-            write_item = writer_of_item()
             for item in items:
                 write_item(item, parts)
 
     def write_present(message: Any, parts: list[bytes]) -> None:
         if message.HasField(name):
             parts.append(number)
-            writer_of_item()(getattr(message, name), parts)
+            write_item(getattr(message, name), parts)
 
     def write_nonempty(message: Any, parts: list[bytes]) -> None:
         value = getattr(message, name)
         if value:
             parts.append(number)
-            writer_of_item()(value, parts)
+            write_item(value, parts)
 
     if field.is_repeated:
         return write_repeated
     return write_present if field.has_presence else write_nonempty
 
 
-def _item(field: FieldDescriptor) -> Callable[[], Write]:
+def _item(field: FieldDescriptor, making: dict[Descriptor, Write]) -> Write:
     """Make the writer of one value. Its encoding contains where it ends."""
-    message_type = field.message_type
-    if message_type is not None:
-        # Looked up at the time of use, because a message type may contain itself.
-        return lambda: writer(message_type)
+    if field.message_type is not None:
+        return _make(field.message_type, making)
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return lambda: _write_bytes
+        return _write_bytes
     if field.type == FieldDescriptor.TYPE_STRING:
-        return lambda: _write_text
-    return lambda: _write_signed if field.cpp_type in _SIGNED else _write_unsigned
+        return _write_text
+    return _write_signed if field.cpp_type in _SIGNED else _write_unsigned
 
 
 def _write_bytes(item: bytes, parts: list[bytes]) -> None:

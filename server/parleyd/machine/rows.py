@@ -7,6 +7,7 @@ not depend on the content of the cache. A changed row stays cached until `flush`
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import apsw
@@ -38,26 +39,26 @@ class Rows(Generic[Key, Row]):
         self._make = make
         self._update = update
         self._values = values
-        self._known: dict[Key, Row] = {}
+        self.known: dict[Key, Row] = {}
         self._changed: dict[Key, Row] = {}
 
     def find(self, key: Key) -> Row | None:
         """Return the row with that key, or None if there is none."""
-        found = self._known.get(key)
+        found = self.known.get(key)
         if found is None:
             bindings = key if isinstance(key, tuple) else (key,)
             row = self._connection.execute(self._select, bindings).get
             if row is not None:
-                found = self._known[key] = self._make(*row)
+                found = self.known[key] = self._make(*row)
         return found
 
     def added(self, key: Key, row: Row) -> None:
         """Cache a row that SQL has just inserted."""
-        self._known[key] = row
+        self.known[key] = row
 
     def changed(self, key: Key, row: Row) -> None:
         """Write the row at the next flush."""
-        self._known[key] = row
+        self.known[key] = row
         self._changed[key] = row
 
     def flush(self) -> None:
@@ -69,19 +70,18 @@ class Rows(Generic[Key, Row]):
     def forget(self, keys: Iterable[Key]) -> None:
         """Remove rows that SQL changed from the cache; they are flushed."""
         for key in keys:
-            self._known.pop(key, None)
+            self.known.pop(key, None)
 
     def forget_all(self) -> None:
         """Read everything from the file again, after a rollback."""
-        self._known.clear()
+        self.known.clear()
         self._changed.clear()
 
-    def trim(self) -> None:
-        """Bound the cache, oldest rows first; called between transactions, when nothing waits to be written."""
-        trim(self._known)
 
-
-def trim(cache: dict[Any, Any]) -> None:
-    """Remove the oldest keys of a cache beyond its bound."""
-    for _ in range(len(cache) - MAX_CACHED_ROWS):
-        del cache[next(iter(cache))]
+def trim(caches: Iterable[dict[Any, Any]]) -> None:
+    """Remove the oldest keys of caches beyond their bound."""
+    for cache in caches:
+        excess = len(cache) - MAX_CACHED_ROWS
+        if excess > 0:
+            for key in list(islice(cache, excess)):
+                del cache[key]

@@ -7,8 +7,8 @@ removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Protocol, cast
 
 import apsw
@@ -26,19 +26,41 @@ from parleyd.machine.features.settings import Settings
 from parleyd.machine.features.stored_bytes import StoredBytes
 from parleyd.machine.files import damage_text
 from parleyd.machine.registry import tables_of_level
+from parleyd.machine.rows import trim
 
 
 class FeatureRows(Protocol):
-    """The rows that a feature caches during a transaction."""
+    """The rows that a feature caches. `caches` are the same objects for ever; the oldest keys may go at any time."""
 
-    def flush(self) -> None:
-        """Write what was changed."""
+    @property
+    def caches(self) -> tuple[dict[Any, Any], ...]: ...
 
     def forget_all(self) -> None:
         """Read everything from the file again."""
 
-    def trim(self) -> None:
-        """Bound what is cached between transactions."""
+
+class WrittenRows(FeatureRows, Protocol):
+    """Rows that are changed in memory and written at the end of the transaction. SQL alone changes the others."""
+
+    def flush(self) -> None:
+        """Write what was changed."""
+
+
+class _AllRows:
+    """The rows of all features: in order those that are written, and those that SQL alone changes."""
+
+    def __init__(self, *, written: tuple[WrittenRows, ...], by_sql: tuple[FeatureRows, ...]) -> None:
+        self._written = written
+        self._all: tuple[FeatureRows, ...] = (*written, *by_sql)
+        self.caches = tuple(cache for rows in self._all for cache in rows.caches)
+
+    def flush(self) -> None:
+        for rows in self._written:
+            rows.flush()
+
+    def forget_all(self) -> None:
+        for rows in self._all:
+            rows.forget_all()
 
 
 @dataclass(slots=True)
@@ -79,6 +101,7 @@ CREATE TABLE meta(
 ) STRICT;
 """
 _COLUMNS = tuple(field.name for field in fields(Meta))
+_VALUES = attrgetter(*_COLUMNS)
 _TYPES = [bytes if field.type == "bytes" else int for field in fields(Meta)]
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM meta"  # noqa: S608 - column names only
 _UPDATE = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in _COLUMNS)}"  # noqa: S608 - same
@@ -102,6 +125,10 @@ class State:
         self.receipts = Receipts(self)
         self.settings = Settings(self)
         self.stored_bytes = StoredBytes(self)
+        self._rows = _AllRows(
+            written=(self.messages, self.devices, self.conversations, self.receipts, self.stored_bytes),
+            by_sql=(self.channels, self.accounts, self.sessions, self.settings),
+        )
 
     def ids(self, query: str, bindings: tuple[int, ...]) -> list[int]:
         """Return the ids that a query selects in its first column."""
@@ -109,12 +136,11 @@ class State:
 
     def flush(self) -> None:
         """Write the changed rows, so that SQL sees them."""
-        for rows in self._rows():
-            rows.flush()
+        self._rows.flush()
 
     def write_meta(self) -> None:
         """Write position and counters."""
-        self.connection.execute(_UPDATE, [getattr(self.meta, name) for name in _COLUMNS])
+        self.connection.execute(_UPDATE, _VALUES(self.meta))
 
     def begin_level(self, level: int) -> None:
         """Change the tables to those of the next level, within the transaction of the entry that raises it."""
@@ -122,30 +148,16 @@ class State:
         self.connection.execute(tables_of_level(level))
         self.connection.pragma("user_version", level)
         self.meta.level = level
-        for rows in self._rows():
-            rows.forget_all()
+        self._rows.forget_all()
 
     def trim(self) -> None:
         """Bound the caches; called between transactions, when nothing waits to be written."""
-        for rows in self._rows():
-            rows.trim()
+        trim(self._rows.caches)
 
     def forget_all(self) -> None:
         """Read everything from the file again, after a rollback; the caller removes the effects."""
         self.meta = self._load_meta()
-        for rows in self._rows():
-            rows.forget_all()
-
-    def _rows(self) -> Iterator[FeatureRows]:
-        yield self.messages
-        yield self.devices
-        yield self.conversations
-        yield self.channels
-        yield self.receipts
-        yield self.accounts
-        yield self.sessions
-        yield self.settings
-        yield self.stored_bytes
+        self._rows.forget_all()
 
     def _load_meta(self) -> Meta:
         rows: list[tuple[Any, ...]] = self.connection.execute(_SELECT).fetchall()

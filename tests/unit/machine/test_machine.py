@@ -572,7 +572,7 @@ def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkey
 def caches(state: State) -> list[dict[object, object]]:
     """Everything that the state keeps between transactions, wherever it is."""
     found = []
-    for feature in state._rows():
+    for feature in state._rows._all:
         for held in vars(feature).values():
             found += [rows for rows in vars(held).values() if isinstance(rows, dict)] if isinstance(held, Rows) else []
             found += [held] if isinstance(held, dict) and not isinstance(feature, Settings) else []

@@ -28,7 +28,7 @@ from parleyd.machine.features import (
 from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, name_key, skeleton, skeleton_sql
-from parleyd.machine.rows import Rows, trim
+from parleyd.machine.rows import Rows
 
 if TYPE_CHECKING:
     from parleyd.machine.reader import StateReader
@@ -111,6 +111,7 @@ class Accounts:
         self._connection = state.connection
         self._rows: Rows[int, AccountRow] = Rows(state.connection, select=f"{_SELECT} id = ?", make=_row)
         self._ids: dict[str, int] = {}
+        self.caches = (self._rows.known, self._ids)
 
     def find(self, account_id: int) -> AccountRow | None:
         """The account, deleted or not."""
@@ -143,18 +144,10 @@ class Accounts:
         self._rows.forget((account.id,))
         self._ids.pop(name_key(account.name), None)
 
-    def flush(self) -> None:
-        """Write nothing: accounts are changed by SQL alone."""
-
     def forget_all(self) -> None:
         """Start from the file again."""
         self._rows.forget_all()
         self._ids.clear()
-
-    def trim(self) -> None:
-        """Bound the caches."""
-        self._rows.trim()
-        trim(self._ids)
 
 
 # ---- commands

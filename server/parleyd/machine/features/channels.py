@@ -87,6 +87,7 @@ class Channels:
     def __init__(self, state: State) -> None:
         self._state = state
         self._rows: Rows[int, ChannelRow] = Rows(state.connection, select=_SELECT, make=_row)
+        self.caches = (self._rows.known,)
 
     def get(self, conversation_id: int) -> ChannelRow:
         """Return what a channel has; one that was never changed has no row."""
@@ -102,16 +103,9 @@ class Channels:
         )
         self._rows.added(row.conversation_id, row)
 
-    def flush(self) -> None:
-        """Write nothing: channels are changed by SQL alone."""
-
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._rows.forget_all()
-
-    def trim(self) -> None:
-        """Bound the cache."""
-        self._rows.trim()
 
 
 # ---- commands

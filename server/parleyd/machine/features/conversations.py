@@ -31,7 +31,7 @@ from parleyd.machine.features.memberships import (
 )
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.names import name_key
-from parleyd.machine.rows import Rows, trim
+from parleyd.machine.rows import Rows
 
 if TYPE_CHECKING:
     from parleyd.machine.reader import StateReader
@@ -139,6 +139,7 @@ class Conversations:
         )
         self._direct_ids: dict[tuple[int, int], int] = {}
         self._latest: dict[int, int] = {}  # steps to write
+        self.caches = (self._rows.known, self._direct_ids)
 
     def find(self, conversation_id: int) -> ConversationRow | None:
         """Return the conversation with that id."""
@@ -226,11 +227,6 @@ class Conversations:
         self._rows.forget_all()
         self._direct_ids.clear()
         self._latest.clear()
-
-    def trim(self) -> None:
-        """Bound the caches."""
-        self._rows.trim()
-        trim(self._direct_ids)
 
 
 FEATURE = Feature("conversations", tables={1: TABLES, LISTED_LEVEL: LATEST})

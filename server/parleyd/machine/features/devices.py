@@ -77,6 +77,9 @@ class ClaimRow:
         return self != other and other.epoch <= self.epoch
 
 
+_NOT_CLAIMED = ClaimRow()
+
+
 @dataclass(slots=True)
 class DeviceRow:
     """The receive cursor and the send number of a device. `external` is the id that the client made."""
@@ -117,6 +120,7 @@ class Devices:
             values=lambda row: (row.delivered_up_to, row.last_send_number, row.id),
         )
         self._claims: Rows[int, ClaimRow] = Rows(state.connection, select=_SELECT_CLAIM, make=ClaimRow)
+        self.caches = (self._rows.known, self._claims.known)
         self._new_results: list[tuple[int, int, int, int, int, int, int, int]] = []
 
     def get(self, device_id: int) -> DeviceRow:
@@ -134,29 +138,40 @@ class Devices:
         if wire.epoch > MAX_ID or len(wire.nonce) != (CLAIM_NONCE_BYTES if wire.epoch else 0):
             return pb.RESULT_CODE_INVALID_LENGTH
         held, claimed = self.held_claim(device.id), ClaimRow(wire.epoch, wire.nonce)
+        if held == claimed:
+            return pb.RESULT_CODE_OK
         if held.supersedes(claimed):
             return pb.RESULT_CODE_DEVICE_SUPERSEDED
-        if held != claimed:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO device_claims(device_id, epoch, nonce) VALUES(?, ?, ?)",
-                (device.id, claimed.epoch, claimed.nonce),
-            )
-            self._claims.added(device.id, claimed)
-            self._meta_of.effects.append(DeviceClaimed(device.account_id, device.external, claimed.nonce))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO device_claims(device_id, epoch, nonce) VALUES(?, ?, ?)",
+            (device.id, claimed.epoch, claimed.nonce),
+        )
+        self._claims.added(device.id, claimed)
+        self._meta_of.effects.append(DeviceClaimed(device.account_id, device.external, claimed.nonce))
         return pb.RESULT_CODE_OK
 
     def held_claim(self, device_id: int) -> ClaimRow:
         """Return the claim of a device, at the level that has claims."""
-        return self._claims.find(device_id) or ClaimRow()
+        held = self._claims.find(device_id)
+        if held is None:
+            held = _NOT_CLAIMED
+            self._claims.added(device_id, held)
+        return held
 
     def use_number(
         self, device: DeviceRow, number: int, digest: int, code: int, message_id: int, conversation_id: int
     ) -> None:
-        """Record that the device's send `number` is applied, with this result for its retries."""
+        """Record that the device's send `number` is applied, with this result for its retries.
+
+        The caller reports the device as `changed`, once for all numbers.
+        """
         device.last_send_number = number
-        self._rows.changed(device.id, device)
         slot, now_ms = number % MAX_SENDS_IN_FLIGHT, self._meta_of.meta.now_ms
         self._new_results.append((device.id, slot, number, digest, code, message_id, conversation_id, now_ms))
+
+    def changed(self, device: DeviceRow) -> None:
+        """Write the device at the end of the transaction."""
+        self._rows.changed(device.id, device)
 
     def move_cursor(self, device: DeviceRow, up_to: int) -> None:
         """Record that the device has received everything up to this message id."""
@@ -189,11 +204,6 @@ class Devices:
         self._rows.forget_all()
         self._claims.forget_all()
         self._new_results.clear()
-
-    def trim(self) -> None:
-        """Bound the caches."""
-        self._rows.trim()
-        self._claims.trim()
 
 
 # ---- for other features

@@ -22,7 +22,6 @@ from parleyd.machine.feature import Feature
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry
-from parleyd.machine.rows import trim
 
 if TYPE_CHECKING:
     from parleyd.machine.features.conversations import ConversationRow
@@ -138,6 +137,7 @@ class Messages:
         self.entry = CommittedEntry(0, 0)
         self._new: list[_NewRow] = []
         self._ordinals: dict[tuple[int, int], int] = {}  # by conversation and sender, ALL for all of them
+        self.caches = (self._ordinals,)
 
     def add(
         self,
@@ -218,10 +218,6 @@ class Messages:
         """Read everything from the file again."""
         self._new.clear()
         self._ordinals.clear()
-
-    def trim(self) -> None:
-        """Bound the cache."""
-        trim(self._ordinals)
 
 
 FEATURE = Feature("messages", tables={1: TABLES, 3: ENTRY_COLUMNS + COUNTS})

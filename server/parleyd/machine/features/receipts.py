@@ -19,7 +19,7 @@ from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from parleyd.machine.features.conversations import CHANNEL, latest
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID, ROLE_MEMBER
 from parleyd.machine.limits import MAX_ID
-from parleyd.machine.rows import Rows, trim
+from parleyd.machine.rows import Rows
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -72,6 +72,7 @@ class Receipts:
         )
         self._undelivered: dict[int, set[int]] = {}
         self._channels: dict[int, set[int]] = {}
+        self.caches = (self._rows.known, self._undelivered, self._channels)
 
     def joined(self, conversation_id: int, account_ids: Sequence[int]) -> None:
         """Record that accounts became members of a channel."""
@@ -185,12 +186,6 @@ class Receipts:
         self._rows.forget_all()
         self._undelivered.clear()
         self._channels.clear()
-
-    def trim(self) -> None:
-        """Bound the caches."""
-        self._rows.trim()
-        trim(self._undelivered)
-        trim(self._channels)
 
 
 # ---- commands

@@ -65,7 +65,7 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
             )
         else:
             results.append(_first_result(state, device, send))
-    sends.count_stored()
+    sends.finish()
     if gap:
         outcome.code = pb.RESULT_CODE_GAP
     outcome.send_messages.last_send_number = device.last_send_number
@@ -106,6 +106,7 @@ class _Sends:
         self._state = state
         self._sender = sender
         self._device = device
+        self._first_number = device.last_send_number
         self._max_bytes = state.settings.value("max_message_bytes")
         self._room = state.stored_bytes.room(sender.id)
         self._stored = 0
@@ -135,8 +136,10 @@ class _Sends:
         state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, conversation.id)
         return pb.RESULT_CODE_OK, message_id, conversation.id
 
-    def count_stored(self) -> None:
-        """Count what the command stored for its sender."""
+    def finish(self) -> None:
+        """Record what the sends changed together: the device's number, and the bytes of its account."""
+        if self._device.last_send_number != self._first_number:
+            self._state.devices.changed(self._device)
         if self._stored:
             self._state.stored_bytes.add(self._sender.id, self._stored)
 

@@ -87,6 +87,7 @@ class Sessions:
     def __init__(self, state: State) -> None:
         self._state = state
         self._rows: Rows[int, SessionRow] = Rows(state.connection, select=f"{_SELECT} id = ?", make=_row)
+        self.caches = (self._rows.known,)
 
     def live(self, session_id: int) -> SessionRow | None:
         """Return the session, if it may act now."""
@@ -105,16 +106,9 @@ class Sessions:
         """Remove sessions that SQL changed from the cache."""
         self._rows.forget(session_ids)
 
-    def flush(self) -> None:
-        """Write nothing: sessions are changed by SQL alone."""
-
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._rows.forget_all()
-
-    def trim(self) -> None:
-        """Bound the cache."""
-        self._rows.trim()
 
 
 # ---- commands

@@ -149,6 +149,7 @@ class Settings:
     def __init__(self, state: State) -> None:
         self._connection = state.connection
         self._values: dict[str, int] = {}
+        self.caches = (self._values,)
 
     def value(self, name: str) -> int:
         """Return the value of a setting, or its default if it was never set."""
@@ -163,15 +164,9 @@ class Settings:
         self._connection.execute("INSERT OR REPLACE INTO settings(name, value) VALUES(?, ?)", (name, value))
         self._values[name] = value
 
-    def flush(self) -> None:
-        """Write nothing: settings are changed by SQL alone."""
-
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._values.clear()
-
-    def trim(self) -> None:
-        """Do nothing: the number of values is small."""
 
 
 def change_setting(state: State, actor: Actor, command: pb.ChangeSetting) -> pb.CommandResult:

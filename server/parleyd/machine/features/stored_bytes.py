@@ -29,7 +29,6 @@ ROWS_PER_ENTRY: Final = 256
 CONVERSATIONS_PER_ENTRY: Final = 8
 SWEEP_INTERVAL_MS: Final = 3600 * 1000
 DAY_MS: Final = 24 * 3600 * 1000
-_MAX_CACHED = 10_000
 
 TABLES = """
 CREATE TABLE stored_bytes(
@@ -56,6 +55,7 @@ class StoredBytes:
         self._bytes: dict[int, int] = {}
         self._changed: set[int] = set()
         self._quotas: dict[int, int | None] = {}
+        self.caches = (self._bytes, self._quotas)
 
     def room(self, account_id: int) -> int:
         """Return how many bytes more the account may store (`stored_size`, `channel_size`); it may be negative."""
@@ -152,13 +152,6 @@ class StoredBytes:
         self._bytes.clear()
         self._changed.clear()
         self._quotas.clear()
-
-    def trim(self) -> None:
-        """Bound what is cached between transactions."""
-        if len(self._bytes) > _MAX_CACHED:
-            self._bytes.clear()
-        if len(self._quotas) > _MAX_CACHED:
-            self._quotas.clear()
 
 
 def stored_size(body: str) -> int:
