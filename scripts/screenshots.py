@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -44,8 +45,10 @@ from parley import (
     Typing,
 )
 from parley.gui import events
+from parley.gui.bridge import NOT_CHECKED
 from parley.gui.commands import ClusterAddress, Invited
 from parley.gui.invitation import show_invitation
+from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
 from scripts.screenshot_talk import BEN, LAST, WARD_TALK, Said
@@ -293,6 +296,15 @@ def invited(stage: Stage) -> None:
     show_invitation(stage.window, address, made)
 
 
+def locked(stage: Stage) -> None:
+    """Show a locked window that could not check a password."""
+    chat(stage)
+    lock = Lock(stage.window, Path(tempfile.mkdtemp()))
+    lock.begin()
+    lock.page.password.setText("a long password")
+    lock.page.show_problem(f"{NOT_CHECKED} No majority of the nodes answered within 10 s.")
+
+
 SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
@@ -308,6 +320,7 @@ MORE_SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-one-down", LIGHT, one_down),
     ("gui-new-account", LIGHT, new_account),
     ("gui-invited", LIGHT, invited),
+    ("gui-locked", LIGHT, locked),
 )
 WIDTHS = (640, 1120, 1600)
 

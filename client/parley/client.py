@@ -13,7 +13,6 @@ were not accepted stay in the outbox. Any program on this machine that uses the 
 
 import asyncio
 import secrets
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -35,6 +34,7 @@ from parley.device.spellings import kept_elsewhere
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
 from parley.fetcher import MAX_FETCHED, Fetcher, FetchResult
+from parley.leaving import forget_rows, log_out_if_reached, remove_files
 from parley.log_in import LogIn
 from parley.lost import LostMessages
 from parley.model import (
@@ -202,15 +202,28 @@ class ParleyClient:
         account, who = await self._signed_in()
         with unknown_if_cancelled():
             await self._cluster.delete_account(who.token, password)
-            forgotten = await account.store.write(lambda c: identity.forget(c, who.account_id))
-            await self._token_store.delete(who.stored_token)
-            self._remember_last("")
-            await self._use(None, None)
-            if forgotten:
-                shutil.rmtree(account.profile.directory, ignore_errors=True)
-            self._publisher.update(
-                account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
-            )
+            await self._forget(account, who)
+
+    async def leave_nothing(self) -> bool:
+        """Close the session, and remove all data of the account in use from this machine, also what waits.
+
+        Return false if no majority of the nodes could be told. Then the session ends when it expires.
+        """
+        account, who = await self._signed_in()
+        with unknown_if_cancelled(REPEAT_TEXT):
+            ended = await log_out_if_reached(self._cluster, who.token)
+            await self._forget(account, who)
+        return ended
+
+    async def _forget(self, account: LocalAccount, who: DeviceIdentity) -> None:
+        forgotten = await forget_rows(account, who, self._token_store)
+        self._remember_last("")
+        await self._use(None, None)
+        if forgotten:
+            remove_files(account)
+        self._publisher.update(
+            account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
+        )
 
     @property
     def me(self) -> Account | None:

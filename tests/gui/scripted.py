@@ -103,6 +103,7 @@ class ScriptedSdk:
         self.never_enters = False
         self.password = PASSWORD
         self.ended_oldest = False
+        self.left_nothing = False
         self.lost: list[LostMessage] = []
         self.refuse_lost: ParleyError | None = None
         self.devices = [
@@ -355,12 +356,17 @@ class ScriptedClient:
             await asyncio.Event().wait()
         if self.sdk.refuse_login is not None and not end_oldest_device:
             raise self.sdk.refuse_login
+        self.reach()
         self.signed_in_as = self.sdk.session_of = name
 
     async def logout(self) -> int:
         self.reach()
         self.signed_in_as = self.sdk.session_of = ""
         return 0
+
+    async def leave_nothing(self) -> bool:
+        self.sdk.left_nothing, self.sdk.session_of, self.signed_in_as = True, "", ""
+        return not self.sdk.unreachable
 
     async def list_accounts(self, pattern: str = "", *, limit: int = 100) -> tuple[Account, ...]:
         self.reach()

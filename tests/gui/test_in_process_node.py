@@ -18,6 +18,7 @@ from parley.chat import known_of
 from parley.gui.app_window import connector
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
+from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import LIGHT
 from tests.support.node import PASSWORD, InProcessCluster, running_cluster
@@ -214,3 +215,43 @@ def test_what_is_written_without_a_majority_is_changed_with_up_and_withdrawn_wit
     node.do(lambda: has_majority(True))
     until(lambda: shown() == [("one and more", MessageStatus.ACCEPTED)])
     assert node.do(lambda: cluster.bodies_for("ben")) == ["one and more"]
+
+
+def test_a_lock_is_opened_by_the_real_password_alone_and_messages_go_on(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    node.do(lambda: [node.cluster.add_account(name, PASSWORD) for name in ("ann", "ben")])
+    ben = node.person("ben")
+    window = signed_in(qtbot, closing, node.cluster, tmp_path)
+    lock = Lock(window, tmp_path / "ann")
+    qtbot.waitUntil(lambda: window.app_state.client_state.connection is ConnectionState.CONNECTED, timeout=20_000)
+
+    def enter(password: str) -> None:
+        lock.page.password.setText(password)
+        QTest.keyClick(lock.page.password, Qt.Key.Key_Return)
+
+    lock.begin()
+    enter("not the password")
+    qtbot.waitUntil(lock.page.problem.isVisible, timeout=20_000)
+    assert lock.is_locked
+    node.run(ben.send("ann", "while it is locked"))
+    qtbot.waitUntil(lambda: len(window.app_state.items()) == 1, timeout=20_000)
+    enter(PASSWORD)
+    qtbot.waitUntil(lambda: not lock.is_locked, timeout=20_000)
+    node.run(ben.send("ann", "and after it"))
+    qtbot.waitUntil(lambda: window.app_state.items()[0].unread == 2, timeout=20_000)
+    window.commands.send(Target(account="ben"), "from ann")
+    qtbot.waitUntil(lambda: "from ann" in {one.body for one in node.cluster.messages}, timeout=20_000)
+    lock.change_account()
+    qtbot.waitUntil(window.sign_in.isVisible, timeout=20_000)
+    database = next((tmp_path / "ann").rglob("client.sqlite"))
+    window.sign_in.account.setText("ann")
+    enter_again = window.sign_in.password
+    enter_again.setText(PASSWORD)
+    QTest.keyClick(enter_again, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.app_state.account == "ann", timeout=20_000)
+    window.commands.leave_nothing()
+    qtbot.waitUntil(window.sign_in.isVisible, timeout=20_000)
+    assert window.sign_in.problem.text() == ""
+    assert not database.exists()

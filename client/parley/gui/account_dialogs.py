@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from parley import Device
 from parley.chat import line_time, local_date, safe_name
 from parley.gui.commands import Commands
-from parley.gui.events import Action, DevicesListed, PasswordChanged, Refused
+from parley.gui.events import AccountTold, Action, DevicesListed, PasswordChanged, Refused, Unlocked
 from parley.gui.theme import GRID, scaled_font
 
 MIN_PASSWORD = 8
@@ -155,6 +155,8 @@ def _line(device: Device) -> str:
 class AccountDialogs(QObject):
     """Opens the dialogs and passes on what they ask for. One of each is open at a time."""
 
+    unlock_answered = Signal(str)  # why the window stays locked, or nothing
+
     def __init__(self, parent: QWidget, commands: Callable[[], Commands]) -> None:
         super().__init__(parent)
         self._window = parent
@@ -180,7 +182,7 @@ class AccountDialogs(QObject):
             dialog.open()
             self._commands().list_devices()
 
-    def told(self, answer: PasswordChanged | DevicesListed) -> str:
+    def told(self, answer: AccountTold) -> str:
         """Show an answer of the cluster. Return what to say in the window, or an empty string."""
         match answer:
             case PasswordChanged():
@@ -190,7 +192,9 @@ class AccountDialogs(QObject):
             case DevicesListed(devices):
                 if self.devices is not None:
                     self.devices.show_devices(devices)
-                return ""
+            case Unlocked(problem):
+                self.unlock_answered.emit(problem)
+        return ""
 
     def refused(self, refusal: Refused) -> bool:
         """Show why something was not done. Return false if no dialog of it is open."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
 
+from parley.gui.lock import Lock
 from parley.gui.row_actions import new_menu, offer
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ def pop_up(window: "MainWindow") -> None:
     window.colours.add_to(menu)
     offer(menu, "Change the password", window.account_dialogs.change_password)
     offer(menu, "Devices", window.account_dialogs.show_devices)
+    menu.addSeparator()
+    lock = window.findChild(Lock)
+    if isinstance(lock, Lock):
+        lock.add_to(menu)
     offer(menu, "Sign out", window.commands.sign_out)
+    if isinstance(lock, Lock):
+        offer(menu, "Sign out and leave nothing", lock.leave_nothing)
     me = window.chat.me
     menu.popup(me.mapToGlobal(QPoint(0, me.height())))

@@ -15,6 +15,7 @@ from parley.gui import colours, geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress, Invited
 from parley.gui.invitation import show_invitation
+from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.port import Client, Connect
 
@@ -72,6 +73,7 @@ def main(
     window.restyle(window.colours.theme)
     bridge = Bridge(connector(state_dir, text_filter), window.app_state.apply)
     window.attach(bridge)
+    lock = Lock(window, directory.root)
     bridge.start()
     window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
     window.show()
@@ -82,6 +84,7 @@ def main(
         window.sign_in.fill(address, account or last.account)
         window.sign_in.show_problem(beginning.problem)
     else:
+        lock.begin_again(account or last.account)
         window.resume(address, account or last.account)
     _end_on_signals(app)
     code = app.exec()

@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from parley import ParleyError, Target
+from parley import NotSignedInError, ParleyError, Target, UnreachableError
 from parley.gui import events
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
@@ -23,6 +23,10 @@ from parley.gui.port import Connect
 
 STOP_WITHIN_S = 5.0
 START_WITHIN_S = 10.0
+NOT_CHECKED = (
+    "The password was not checked, because a majority of the nodes has to do that. The window stays locked. What was "
+    "sent before waits on this machine and goes out by itself."
+)
 CANCELLED = "Signing in was cancelled. If an account was being created, it may exist now: then sign in with it."
 
 
@@ -102,6 +106,15 @@ class Bridge(QObject):
 
     def sign_out(self) -> None:
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
+
+    def unlock(self, password: str) -> None:
+        self._do(lambda: self._unlock(password))
+
+    def change_account(self) -> None:
+        self._do(self._change_account)
+
+    def leave_nothing(self) -> None:
+        self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out(leave_nothing=True))
 
     def open_conversation(self, target: Target) -> None:
         self._ask(Action.OTHER, lambda worker: worker.open_conversation(target))
@@ -267,6 +280,26 @@ class Bridge(QObject):
         action = Action.REGISTER if form.register else Action.SIGN_IN
         if not await worker.attempt(action, worker.sign_in(form)) and not await self._entered(worker):
             await self._close_worker()
+
+    async def _unlock(self, password: str) -> None:
+        try:
+            if self._worker is None:
+                raise NotSignedInError("Nobody is signed in. Close the window and start it again.")
+            client = await self._worker.client()
+            await client.login(client.signed_in_as, password)
+        except Exception as error:
+            failure = as_parley_error(error)
+            why = f"{NOT_CHECKED} {failure.text}" if isinstance(failure, UnreachableError) else failure.text
+            self._mailbox.put(events.Unlocked(why))
+        else:
+            self._mailbox.put(events.Unlocked())
+
+    async def _change_account(self) -> None:
+        others = self._tasks - {asyncio.current_task()}
+        if others:  # drafts and messages on their way into the file
+            await asyncio.wait(others, timeout=STOP_WITHIN_S / 3)
+        await self._close_worker()
+        self._mailbox.put(events.SignedOut())
 
     async def _entered(self, worker: ClientWorker) -> bool:
         try:

@@ -114,15 +114,15 @@ class ClientWorker:
         await client.login(form.account, form.password, end_oldest_device=form.end_oldest)
         await self._follow(client)
 
-    async def sign_out(self) -> None:
+    async def sign_out(self, *, leave_nothing: bool = False) -> None:
         client = await self.client()
         self._signing_out = True
         try:
-            await client.logout()
+            ended = await client.leave_nothing() if leave_nothing else await client.logout() >= 0
         finally:
             self._signing_out = False
         await self._stop_following()
-        self._put(events.SignedOut())
+        self._put(events.SignedOut("" if ended else events.SESSION_LEFT))
 
     # ---- following
 

@@ -63,6 +63,15 @@ class Commands(Protocol):
     def sign_out(self) -> None:
         """Close the session. Waiting messages are kept."""
 
+    def unlock(self, password: str) -> None:
+        """Let the cluster check the password of the account in use."""
+
+    def change_account(self) -> None:
+        """Leave the account without closing its session. Waiting messages are kept."""
+
+    def leave_nothing(self) -> None:
+        """Close the session, and remove everything of the account from this machine."""
+
     def open_conversation(self, target: Target) -> None:
         """Load the end of a conversation, its own messages and its draft."""
 

@@ -137,6 +137,13 @@ class DevicesListed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlocked:
+    """The cluster has checked the password of a locked window. `problem` says why it stays locked."""
+
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelsListed:
     """The public channels and those of the account."""
 
@@ -163,6 +170,12 @@ class PresenceTold:
 
     account_id: int
     presence: AccountPresence | None
+
+
+SESSION_LEFT = (
+    "Nothing of the account is on this machine any more. No majority of the nodes answered, so its session could not "
+    "be ended. It ends by itself. Sign this device out on another one, or change the password."
+)
 
 
 class Action(StrEnum):
@@ -194,7 +207,7 @@ class Refused:
 
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
-AccountTold = PasswordChanged | DevicesListed
+AccountTold = PasswordChanged | DevicesListed | Unlocked
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

@@ -148,7 +148,7 @@ class MainWindow(QMainWindow):
             self.lost.close()
             self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
-        self._pay_attention()
+        self.pay_attention()
         self.conversations_changed()
 
     def conversations_changed(self) -> None:
@@ -347,6 +347,7 @@ class MainWindow(QMainWindow):
             chat.show_title(item)
             self.presence_line.draw()
             title = f"{item.title} – Parley"
+        unread, title = (unread, title) if chat.isVisible() else (0, "Parley")  # the window may be locked
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
     def _give_back(self, refusal: events.Refused) -> None:
@@ -360,8 +361,8 @@ class MainWindow(QMainWindow):
         to = chats.title(chats.key_of(target))
         self.chat.composer.tell(f"A message to {to} was not sent and is kept as a draft. {refusal.text}")
 
-    def _pay_attention(self) -> None:
-        self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
+    def pay_attention(self) -> None:
+        self.app_state.attentive = self.isActiveWindow() and self.chat.isVisible()
         if self.app_state.attentive:
             self._reading.look_soon()
             self.presence_line.ask()
@@ -390,7 +391,7 @@ class MainWindow(QMainWindow):
         """Record whether the window is in front."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange:
-            self._pay_attention()
+            self.pay_attention()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """Store the draft."""

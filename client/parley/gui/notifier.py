@@ -39,6 +39,8 @@ class Notifier(QObject):
     def __init__(self, window: QWidget, icon: QIcon) -> None:
         super().__init__(window)
         self._window = window
+        self.private = False
+        """While it is set, nobody learns who wrote, or what."""
         self._waiting: dict[ConversationKey, Gathered] = {}
         self._latest: ConversationKey | None = None
         self._pause = QTimer(self)
@@ -58,7 +60,7 @@ class Notifier(QObject):
 
         A click on it opens the latest urgent one, or the latest if none is urgent.
         """
-        if self._window.isActiveWindow():
+        if self._window.isActiveWindow() and not self.private:
             return
         before = self._waiting.get(key, Gathered(title))
         self._waiting[key] = Gathered(title, (*before.previews, *previews)[-100:], before.urgent or urgent)
@@ -68,9 +70,11 @@ class Notifier(QObject):
 
     def _show(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        if self._window.isActiveWindow() or not waiting:
+        if not waiting or (self._window.isActiveWindow() and not self.private):
             return
-        for title, text in summaries(list(waiting.values())):
+        count = sum(len(one.previews) for one in waiting.values())
+        hidden = [("Parley", plural(count, "new message"))]
+        for title, text in hidden if self.private else summaries(list(waiting.values())):
             if self._tray is not None:
                 self._tray.showMessage(title, text, QSystemTrayIcon.MessageIcon.NoIcon, SHOW_MS)
             self.shown.emit(title, text)
@@ -78,7 +82,7 @@ class Notifier(QObject):
 
     def _open_latest(self) -> None:
         self._raise()
-        if self._latest is not None:
+        if self._latest is not None and not self.private:
             self.opened.emit(self._latest)
 
     def _raise(self) -> None:

@@ -33,6 +33,7 @@ class SignInPage(QWidget):
 
     asked = Signal(object)
     cancelled = Signal()
+    settled = Signal()  # it waits for the person
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -121,6 +122,7 @@ class SignInPage(QWidget):
         self.problem.setVisible(bool(text))
         if text:
             self.password.focus_wrong()
+        self.settled.emit()
 
     def set_busy(self, busy: bool) -> None:
         """Disable the page while the cluster is asked."""

@@ -1,0 +1,57 @@
+"""What the lock keeps for the next start: the accounts whose windows are locked, and after how long one locks itself.
+
+Closing a locked window and starting it again must not open it. Other programs of the same login of this machine do not
+read this file: the lock keeps out people, not programs.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE_NAME = "lock.json"
+MAX_BYTES = 65_536
+MOST_ACCOUNTS = 256
+MOST_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """The content. Names are in small letters, because account names ignore case."""
+
+    accounts: tuple[str, ...] = ()
+    minutes: int = 0
+
+    def has(self, account: str) -> bool:
+        """Return whether the window of an account is locked."""
+        return account.lower() in self.accounts
+
+    def changed(self, account: str, *, locked: bool) -> "LockFile":
+        """Return it with an account locked, or not. At MOST_ACCOUNTS the one locked first is forgotten."""
+        others = tuple(one for one in self.accounts if one != account.lower())
+        return LockFile((*others, account.lower())[-MOST_ACCOUNTS:] if locked else others, self.minutes)
+
+
+def load(root: Path) -> LockFile:
+    """Return what is stored. What cannot be read counts as nothing."""
+    try:
+        with open(root / FILE_NAME, "rb") as file:
+            document = json.loads(file.read(MAX_BYTES))
+        accounts, minutes = document["accounts"], document["minutes"]
+        if not all(isinstance(one, str) for one in accounts) or type(minutes) is not int:
+            return LockFile()
+        return LockFile(tuple(accounts)[-MOST_ACCOUNTS:], min(max(minutes, 0), MOST_MINUTES))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return LockFile()
+
+
+def save(root: Path, content: LockFile) -> bool:
+    """Store it. Return false if that failed: a full disk must not stop the window, and the person is told."""
+    part = root / f"{FILE_NAME}.part"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.write_text(json.dumps({"accounts": list(content.accounts), "minutes": content.minutes}))
+        part.replace(root / FILE_NAME)
+    except OSError:
+        part.unlink(missing_ok=True)
+        return False
+    return True
