@@ -51,6 +51,7 @@ from parley.gui.invitation import show_invitation
 from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
+from scripts.screenshot_dialogs import DIALOGS
 from scripts.screenshot_talk import BEN, LAST, WARD_TALK, Said
 
 SIZE = QSize(1120, 720)
@@ -305,6 +306,16 @@ def locked(stage: Stage) -> None:
     lock.page.show_problem(f"{NOT_CHECKED} No majority of the nodes answered within 10 s.")
 
 
+def over_chat(show: Callable[[MainWindow], None]) -> Callable[[Stage], None]:
+    """Return the scene of a conversation after `show`."""
+
+    def scene(stage: Stage) -> None:
+        chat(stage)
+        show(stage.window)
+
+    return scene
+
+
 SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
@@ -321,6 +332,7 @@ MORE_SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-new-account", LIGHT, new_account),
     ("gui-invited", LIGHT, invited),
     ("gui-locked", LIGHT, locked),
+    *((name, LIGHT, over_chat(show)) for name, show in DIALOGS),
 )
 WIDTHS = (640, 1120, 1600)
 
@@ -372,10 +384,12 @@ def main() -> int:
         scene(stage)
         for _ in range(5):
             app.processEvents()
-        picture = stage.window.grab()
+        over = app.activeModalWidget()
+        picture = (over or stage.window).grab()
         file = given.out / f"{name}.png"
         picture.save(str(file))
         print(f"{file}: {picture.width()} x {picture.height()}")
+        app.setFont(font)
         stage.window.close()
         stage.window.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)

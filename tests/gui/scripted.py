@@ -18,6 +18,7 @@ from parley import (
     AccountPresence,
     Changes,
     ClientState,
+    ConnectedAccounts,
     ConnectionState,
     Conversation,
     ConversationKind,
@@ -92,6 +93,7 @@ class ScriptedSdk:
         self.presences: dict[int, AccountPresence] = {}
         self.presence_asked: list[int] = []
         self.typed: list[int] = []
+        self.hidden = False
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
@@ -254,6 +256,9 @@ class ScriptedAccount:
     async def sign_out_other_devices(self) -> None:
         self._end(lambda device: not device.current)
 
+    async def set_hidden(self, *, hidden: bool) -> None:
+        self.sdk.hidden = hidden
+
     def _end(self, chosen: Callable[[Device], bool]) -> None:
         self.sdk.devices = [
             replace(device, signed_in=device.signed_in and not chosen(device)) for device in self.sdk.devices
@@ -266,6 +271,10 @@ class ScriptedPresence:
     def __init__(self, sdk: ScriptedSdk, reach: Callable[[], None]) -> None:
         self.sdk = sdk
         self.reach = reach
+
+    async def connected(self, *, limit: int = 10_000) -> ConnectedAccounts:
+        self.reach()
+        return ConnectedAccounts((), (), 0, self.sdk.hidden)
 
     async def of(self, account_ids: Sequence[int]) -> tuple[AccountPresence, ...]:
         self.reach()

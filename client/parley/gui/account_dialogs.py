@@ -1,4 +1,4 @@
-"""The dialogs of the account menu: change the password, see the devices and sign them out."""
+"""The dialogs of the account menu: change the password, see the devices and sign them out, and the settings."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,53 +6,27 @@ from collections.abc import Callable, Sequence
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from parley import Device
 from parley.chat import line_time, local_date, safe_name
+from parley.gui.colours import Colours
 from parley.gui.commands import Commands
-from parley.gui.events import AccountTold, Action, DevicesListed, PasswordChanged, Refused, Unlocked
-from parley.gui.theme import GRID, scaled_font
+from parley.gui.events import AccountTold, Action, DevicesListed, HiddenTold, PasswordChanged, Refused, Unlocked
+from parley.gui.plain_dialog import PlainDialog
+from parley.gui.settings_dialog import SettingsDialog
+from parley.gui.settings_keeper import SettingsKeeper
 
 MIN_PASSWORD = 8
 
 
-class _AccountDialog(QDialog):
-    """A dialog with a heading, a text below that says how it went, and buttons."""
-
-    def __init__(self, title: str, parent: QWidget | None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.setMinimumWidth(52 * GRID)
-        heading = QLabel(title)
-        heading.setFont(scaled_font(self.font(), 1.2, bold=True))
-        self.note = QLabel()
-        self.note.setTextFormat(Qt.TextFormat.PlainText)
-        self.note.setWordWrap(True)
-        self.note.setAccessibleName("How it went")
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(3 * GRID, 3 * GRID, 3 * GRID, 2 * GRID)
-        self.column.setSpacing(GRID)
-        self.column.addWidget(heading)
-
-    def _end_with(self, *buttons: QPushButton) -> None:
-        self.column.addWidget(self.note)
-        row = QHBoxLayout()
-        row.addStretch(1)
-        for button in buttons:
-            row.addWidget(button)
-        self.column.addLayout(row)
-
-
-class PasswordDialog(_AccountDialog):
+class PasswordDialog(PlainDialog):
     """The old password once, the new one twice."""
 
     asked = Signal(str, str)
@@ -64,7 +38,7 @@ class PasswordDialog(_AccountDialog):
         self.submit.setDefault(True)
         self.submit.clicked.connect(self._ask)
         self.note.setText("Your other devices will be signed out.")
-        self._end_with(self.submit)
+        self.end_with(self.submit)
 
     def tell(self, text: str) -> None:
         """Say why the password was not changed, and let the person try again."""
@@ -93,7 +67,7 @@ class PasswordDialog(_AccountDialog):
             self.asked.emit(old, new)
 
 
-class DevicesDialog(_AccountDialog):
+class DevicesDialog(PlainDialog):
     """The devices of the account. One can be signed out, or all others."""
 
     sign_out_asked = Signal(str)
@@ -110,7 +84,7 @@ class DevicesDialog(_AccountDialog):
         self.sign_out_others.clicked.connect(self.sign_out_others_asked)
         self.list.currentRowChanged.connect(lambda _row: self._choose())
         self.note.setText("Asking the cluster…")
-        self._end_with(self.sign_out_others, self.sign_out)
+        self.end_with(self.sign_out_others, self.sign_out)
         self._choose()
 
     def show_devices(self, devices: Sequence[Device]) -> None:
@@ -163,6 +137,7 @@ class AccountDialogs(QObject):
         self._commands = commands
         self.password: PasswordDialog | None = None
         self.devices: DevicesDialog | None = None
+        self.settings: SettingsDialog | None = None
 
     def change_password(self) -> None:
         """Ask for the old and the new password."""
@@ -182,6 +157,15 @@ class AccountDialogs(QObject):
             dialog.open()
             self._commands().list_devices()
 
+    def show_settings(self, keeper: SettingsKeeper, colours: Colours) -> None:
+        """Show the settings of the window, and whether the account is hidden."""
+        if self.settings is None:
+            dialog = self.settings = SettingsDialog(keeper, colours, self._window)
+            dialog.hide_asked.connect(self._commands().set_hidden)
+            dialog.finished.connect(lambda: self._closed(dialog))
+            dialog.open()
+            self._commands().ask_hidden()
+
     def told(self, answer: AccountTold) -> str:
         """Show an answer of the cluster. Return what to say in the window, or an empty string."""
         match answer:
@@ -192,6 +176,9 @@ class AccountDialogs(QObject):
             case DevicesListed(devices):
                 if self.devices is not None:
                     self.devices.show_devices(devices)
+            case HiddenTold(hidden):
+                if self.settings is not None:
+                    self.settings.show_hidden(hidden)
             case Unlocked(problem):
                 self.unlock_answered.emit(problem)
         return ""
@@ -203,13 +190,15 @@ class AccountDialogs(QObject):
                 self.password.tell(refusal.text)
             case Action.DEVICES if self.devices is not None:
                 self.devices.tell(refusal.text)
+            case Action.PRESENCE if self.settings is not None:
+                self.settings.tell(refusal.text)
             case _:
                 return False
         return True
 
     def close(self) -> None:
         """Close what is open, because nobody is signed in any more."""
-        for dialog in (self.password, self.devices):
+        for dialog in (self.password, self.devices, self.settings):
             if dialog is not None:
                 dialog.reject()
 
@@ -218,4 +207,6 @@ class AccountDialogs(QObject):
             self.password = None
         if dialog is self.devices:
             self.devices = None
+        if dialog is self.settings:
+            self.settings = None
         dialog.deleteLater()

@@ -6,6 +6,7 @@ from PySide6.QtCore import QPoint
 
 from parley.gui.lock import Lock
 from parley.gui.row_actions import new_menu, offer
+from parley.gui.shortcuts import show_settings, show_shortcuts
 
 if TYPE_CHECKING:
     from parley.gui.main_window import MainWindow
@@ -18,6 +19,8 @@ def pop_up(window: "MainWindow") -> None:
     offer(menu, "Go to a conversation\tCtrl+K", window.conversation_finder.switch_conversation)
     window.channel_actions.add_to(menu)
     menu.addSeparator()
+    offer(menu, "Settings\tCtrl+,", lambda: show_settings(window))
+    offer(menu, "Shortcuts\tF1", lambda: show_shortcuts(window))
     window.colours.add_to(menu)
     offer(menu, "Change the password", window.account_dialogs.change_password)
     offer(menu, "Devices", window.account_dialogs.show_devices)

@@ -192,7 +192,7 @@ class ChatAppState:
                 self._take_presence(account_id, presence)
             case events.Refused():
                 self._listener.refused(event)
-            case events.PasswordChanged() | events.DevicesListed() | events.Unlocked():
+            case events.PasswordChanged() | events.DevicesListed() | events.HiddenTold() | events.Unlocked():
                 self._listener.account_told(event)
             case events.ChannelsListed() | events.ChannelJoined() | events.ReceiptsTold():
                 self._listener.channels_told(event)

@@ -67,7 +67,7 @@ def main(
     last = directory.last()
     if not address.hosts:
         address = ClusterAddress(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
-    window = MainWindow()
+    window = MainWindow(root=directory.root)
     window.colours.choose(colours.load(directory.root))
     window.colours.chosen.connect(lambda choice: colours.save(directory.root, choice))
     window.restyle(window.colours.theme)
@@ -77,6 +77,7 @@ def main(
     bridge.start()
     window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
     window.show()
+    window.settings.tell_problem(window)
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
     if beginning.invited is not None:
         show_invitation(window, address, beginning.invited)

@@ -209,6 +209,21 @@ class Bridge(QObject):
     def ask_presence(self, account_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.ask_presence(account_id))
 
+    def ask_hidden(self) -> None:
+        async def ask(worker: ClientWorker) -> None:
+            found = await (await worker.client()).presence.connected(limit=1)
+            self._mailbox.put(events.HiddenTold(found.hidden))
+
+        self._ask(Action.PRESENCE, ask)
+
+    def set_hidden(self, hidden: bool) -> None:
+        async def hide(worker: ClientWorker) -> None:
+            account = await (await worker.client()).own_account()
+            await account.set_hidden(hidden=hidden)
+            self._mailbox.put(events.HiddenTold(hidden))
+
+        self._ask(Action.PRESENCE, hide)
+
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 

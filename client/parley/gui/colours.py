@@ -21,7 +21,7 @@ class ColourChoice(StrEnum):
     DARK = "dark"
 
 
-_WORDS = {ColourChoice.SYSTEM: "Like the system", ColourChoice.LIGHT: "Light", ColourChoice.DARK: "Dark"}
+CHOICE_WORDS = {ColourChoice.SYSTEM: "Like the system", ColourChoice.LIGHT: "Light", ColourChoice.DARK: "Dark"}
 _THEMES = {ColourChoice.LIGHT: LIGHT, ColourChoice.DARK: DARK}
 
 
@@ -43,6 +43,11 @@ class Colours(QObject):
         """Return the present palette."""
         return _THEMES.get(self._choice) or self._fixed or system_theme()
 
+    @property
+    def choice(self) -> ColourChoice:
+        """Return what the person chose."""
+        return self._choice
+
     def choose(self, choice: ColourChoice) -> None:
         """Use these colours from now on."""
         if choice is not self._choice:
@@ -54,7 +59,7 @@ class Colours(QObject):
         """Add the choices to a menu."""
         part = menu.addMenu("Colours")
         group = QActionGroup(part)
-        for choice, words in _WORDS.items():
+        for choice, words in CHOICE_WORDS.items():
             action = QAction(words, part)
             action.setCheckable(True)
             action.setChecked(choice is self._choice)

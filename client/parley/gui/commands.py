@@ -141,5 +141,11 @@ class Commands(Protocol):
     def ask_presence(self, account_id: int) -> None:
         """Ask whether an account is there."""
 
+    def ask_hidden(self) -> None:
+        """Ask whether the account is hidden from others."""
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Hide the account from others, or show it again."""
+
     def find_accounts(self, prefix: str) -> None:
         """Search for account names."""

@@ -144,6 +144,13 @@ class Unlocked:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenTold:
+    """Whether the account is hidden from others."""
+
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelsListed:
     """The public channels and those of the account."""
 
@@ -192,6 +199,7 @@ class Action(StrEnum):
     RETRY = "retry"
     CHANGE_PASSWORD = "change the password"  # noqa: S105 - no secret
     DEVICES = "devices"
+    PRESENCE = "presence"
     LOST = "lost messages"
     OTHER = "other"
 
@@ -207,7 +215,7 @@ class Refused:
 
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
-AccountTold = PasswordChanged | DevicesListed | Unlocked
+AccountTold = PasswordChanged | DevicesListed | HiddenTold | Unlocked
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

@@ -120,3 +120,29 @@ def app_icon() -> QIcon:
         painter.end()
         icon.addPixmap(pixmap)
     return icon
+
+
+def counted_icon(icon: QIcon, count: int) -> QIcon:
+    """Return an icon with a count at its upper right, or the same icon for 0."""
+    if not count:
+        return icon
+    made = QIcon()
+    for size in (22, 32, 48, 64):
+        pixmap = icon.pixmap(QSize(size, size))
+        pixmap.setDevicePixelRatio(1.0)
+        side = pixmap.width()
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor("#b3382c"))
+        badge = QRectF(side * 0.38, 0, side * 0.62, side * 0.56)
+        painter.drawRoundedRect(badge, badge.height() / 2, badge.height() / 2)
+        font = painter.font()
+        font.setPixelSize(max(1, round(side * (0.46 if count < 10 else 0.38))))
+        font.setBold(True)
+        painter.setFont(font)
+        painter.setPen(QColor("#ffffff"))
+        painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, str(min(count, 99)))
+        painter.end()
+        made.addPixmap(pixmap)
+    return made

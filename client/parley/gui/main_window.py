@@ -5,9 +5,10 @@ events cost one redraw. Rows of the open conversation are applied one by one, be
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from PySide6.QtCore import QEvent, QModelIndex, QTimer
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, LostMessage, Message, Target
@@ -23,11 +24,13 @@ from parley.gui.conversation_finder import ConversationFinder
 from parley.gui.events import Action
 from parley.gui.icons import app_icon
 from parley.gui.lost_panel import LostPanel
-from parley.gui.notifier import Notifier
+from parley.gui.notifier import News, Notifier
 from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
 from parley.gui.reading import Reading
 from parley.gui.row_actions import RowActions
+from parley.gui.settings_keeper import SettingsKeeper
+from parley.gui.shortcuts import make_shortcuts
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme
@@ -40,9 +43,13 @@ DRAFT_AFTER_MS = 400
 class MainWindow(QMainWindow):
     """The main window. It implements app_state.Listener."""
 
-    def __init__(self, theme: Theme | None = None) -> None:
-        """Follow the system's colours unless a theme is given. Call attach() before showing the window."""
+    def __init__(self, theme: Theme | None = None, root: Path | None = None) -> None:
+        """Follow the system's colours unless a theme is given. Call attach() before showing the window.
+
+        `root` is the directory of the settings. Without one they are forgotten.
+        """
         super().__init__()
+        self.settings = SettingsKeeper(root, self)
         self._commands: Commands | None = None
         self.colours = Colours(theme, self)
         self.app_state = ChatAppState(self)
@@ -75,12 +82,12 @@ class MainWindow(QMainWindow):
         TypingAnywhere(self.chat)
         OneColumn(self.chat, self.close_conversation)
         TimeZoneWatch(self, self._draw_times)
-        self.notifier = Notifier(self, app_icon())
+        self.notifier = Notifier(self, app_icon(), lambda: self.settings.value)
         self._items_timer = self._timer(0, self._draw_items)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
         self.status.follow(lambda: self.app_state.client_state)
         self._wire()
-        self._make_shortcuts()
+        make_shortcuts(self, self._step)
         self.page_changed()
 
     def attach(self, commands: Commands) -> None:
@@ -114,18 +121,7 @@ class MainWindow(QMainWindow):
         chat.composer.typed.connect(self._typed)
         self.notifier.opened.connect(self.open_conversation)
         self.colours.changed.connect(self.restyle)
-
-    def _make_shortcuts(self) -> None:
-        for keys, action in (
-            ("Ctrl+N", self.conversation_finder.begin_conversation),
-            ("Ctrl+K", self.conversation_finder.switch_conversation),
-            ("Ctrl+L", self.chat.list.setFocus),
-            ("Alt+Up", lambda: self._step(-1)),
-            ("Alt+Down", lambda: self._step(1)),
-            ("Ctrl+R", self.row_actions.retry),
-            ("Ctrl+Q", self.close),
-        ):
-            QShortcut(QKeySequence(keys), self).activated.connect(action)
+        self.settings.changed.connect(lambda: self.restyle(self.colours.theme))
 
     # ---- Listener
 
@@ -235,7 +231,7 @@ class MainWindow(QMainWindow):
                 self.sign_in.ask_for_invitation(refusal.text)
             case Action.LOST if self.lost.refused(refusal.text):
                 pass
-            case Action.CHANGE_PASSWORD | Action.DEVICES if self.account_dialogs.refused(refusal):
+            case Action.CHANGE_PASSWORD | Action.DEVICES | Action.PRESENCE if self.account_dialogs.refused(refusal):
                 pass
             case Action.SEND | Action.EDIT if refusal.body:
                 self._give_back(refusal)
@@ -245,8 +241,7 @@ class MainWindow(QMainWindow):
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
         """Notify the person of messages that arrived unseen."""
         chats = self.app_state.chats
-        urgent = any(message.urgent for message in messages)
-        self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages], urgent=urgent)
+        self.notifier.notice(key, chats.title(key), [News(chats.notice(one), one.urgent) for one in messages])
 
     # ---- what people do
 
@@ -349,6 +344,7 @@ class MainWindow(QMainWindow):
             title = f"{item.title} – Parley"
         unread, title = (unread, title) if chat.isVisible() else (0, "Parley")  # the window may be locked
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
+        self.notifier.count(unread)
 
     def _give_back(self, refusal: events.Refused) -> None:
         chats, key = self.app_state.chats, self.app_state.open_key

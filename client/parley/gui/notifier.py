@@ -1,5 +1,10 @@
-"""Notifies people of messages while the window is in the background. It bounds the number of notifications."""
+"""Notifies people of messages while the window is in the background. It bounds the number of notifications.
 
+The settings of the window decide what appears. Many messages at once, as after a reconnect, give one notification.
+"""
+
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -7,11 +12,24 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from parley.chat import ConversationKey, marked, plural
+from parley.gui.icons import counted_icon
+from parley.gui.quiet import lets_through
+from parley.gui.window_settings import Preview, WindowSettings
 
 GATHER_MS = 400
+GATHER_AT_MOST_MS = 3000
 SHOW_MS = 8000
 MOST_SINGLE = 3
+MOST_MESSAGES = 20
 MOST_URGENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A new message in one line."""
+
+    text: str
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +43,11 @@ class Gathered:
     @property
     def text(self) -> str:
         """Return them in one line."""
-        if len(self.previews) == 1:
-            return self.previews[0]
+        return self.previews[0] if len(self.previews) == 1 else self.counted
+
+    @property
+    def counted(self) -> str:
+        """Return how many there are."""
         return marked(plural(len(self.previews), "new message"), urgent=self.urgent)
 
 
@@ -36,54 +57,91 @@ class Notifier(QObject):
     opened = Signal(object)
     shown = Signal(str, str)
 
-    def __init__(self, window: QWidget, icon: QIcon) -> None:
+    def __init__(
+        self,
+        window: QWidget,
+        icon: QIcon,
+        settings: Callable[[], WindowSettings] = WindowSettings,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """`settings` returns those in use."""
         super().__init__(window)
         self._window = window
         self.private = False
         """While it is set, nobody learns who wrote, or what."""
+        self._icon = icon
+        self._settings = settings
+        self._now_ms = now_ms
+        self.unread = 0
         self._waiting: dict[ConversationKey, Gathered] = {}
         self._latest: ConversationKey | None = None
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(GATHER_MS)
-        self._pause.timeout.connect(self._show)
+        self._pause, self._limit = self._timer(GATHER_MS), self._timer(GATHER_AT_MOST_MS)
         self._tray: QSystemTrayIcon | None = None
         if QSystemTrayIcon.isSystemTrayAvailable():
             self._tray = QSystemTrayIcon(icon, self)
             self._tray.setToolTip("Parley")
-            self._tray.messageClicked.connect(self._open_latest)
+            self._tray.messageClicked.connect(self.clicked)
             self._tray.activated.connect(lambda _reason: self._raise())
             self._tray.show()
 
-    def notice(self, key: ConversationKey, title: str, previews: list[str], *, urgent: bool = False) -> None:
-        """Add new messages of a conversation. The notification follows once no more arrive.
+    def notice(self, key: ConversationKey, title: str, news: Sequence[News]) -> None:
+        """Add new messages of a conversation. The notification follows once no more arrive, within three seconds.
 
         A click on it opens the latest urgent one, or the latest if none is urgent.
         """
-        if self._window.isActiveWindow() and not self.private:
+        settings, now_ms = self._settings(), self._now_ms()
+        news = [one for one in news if lets_through(settings, now_ms, urgent=one.urgent)]
+        if not news or (self._window.isActiveWindow() and not self.private):
             return
+        urgent = any(one.urgent for one in news)
         before = self._waiting.get(key, Gathered(title))
-        self._waiting[key] = Gathered(title, (*before.previews, *previews)[-100:], before.urgent or urgent)
+        previews = (*before.previews, *(one.text for one in news))[-100:]
+        self._waiting[key] = Gathered(title, previews, before.urgent or urgent)
         if urgent or not any(one.urgent for one in self._waiting.values()):
             self._latest = key
         self._pause.start()
+        if not self._limit.isActive():
+            self._limit.start()
 
-    def _show(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        if not waiting or (self._window.isActiveWindow() and not self.private):
+    def count(self, unread: int) -> None:
+        """Show the number of unread messages on the icons of the window."""
+        if unread == self.unread:
             return
-        count = sum(len(one.previews) for one in waiting.values())
-        hidden = [("Parley", plural(count, "new message"))]
-        for title, text in hidden if self.private else summaries(list(waiting.values())):
-            if self._tray is not None:
-                self._tray.showMessage(title, text, QSystemTrayIcon.MessageIcon.NoIcon, SHOW_MS)
-            self.shown.emit(title, text)
-        QApplication.alert(self._window)
+        self.unread = unread
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            app.setBadgeNumber(unread)
+        if self._tray is not None:
+            self._tray.setIcon(counted_icon(self._icon, unread))
+            self._tray.setToolTip(f"Parley – {plural(unread, 'unread message')}" if unread else "Parley")
 
-    def _open_latest(self) -> None:
+    def clicked(self) -> None:
+        """Open the conversation of the last notification."""
         self._raise()
         if self._latest is not None and not self.private:
             self.opened.emit(self._latest)
+
+    def _timer(self, interval_ms: int) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(interval_ms)
+        timer.timeout.connect(self._show)
+        return timer
+
+    def _show(self) -> None:
+        self._pause.stop()
+        self._limit.stop()
+        waiting, self._waiting = self._waiting, {}
+        settings = self._settings()
+        if not waiting or (self._window.isActiveWindow() and not self.private):
+            return
+        for title, text in summaries(list(waiting.values()), Preview.NONE if self.private else settings.preview):
+            if self._tray is not None:
+                self._tray.showMessage(title, text, QSystemTrayIcon.MessageIcon.NoIcon, SHOW_MS)
+            self.shown.emit(title, text)
+        if settings.sound:
+            QApplication.beep()
+        QApplication.alert(self._window)
 
     def _raise(self) -> None:
         self._window.showNormal() if self._window.isMinimized() else self._window.show()
@@ -91,15 +149,23 @@ class Notifier(QObject):
         self._window.activateWindow()
 
 
-def summaries(waiting: list[Gathered]) -> list[tuple[str, str]]:
+def summaries(waiting: list[Gathered], preview: Preview = Preview.ALL) -> list[tuple[str, str]]:
     """Return title and text of each notification: one per conversation, or one for all if there are many.
 
-    Conversations with urgent messages come first, each on its own up to MOST_URGENT.
+    Conversations with urgent messages come first, each on its own up to MOST_URGENT. A preview of NAMES replaces the
+    text by the number of messages. NONE also leaves out the conversation, so one notification stands for all.
     """
+    if preview is Preview.NONE:
+        total = plural(sum(len(one.previews) for one in waiting), "new message")
+        return [("Parley", marked(total, urgent=any(one.urgent for one in waiting)))] if waiting else []
     urgent = [one for one in waiting if one.urgent][:MOST_URGENT]
     others = [one for one in waiting if one not in urgent]
-    shown = [(one.title, one.text) for one in urgent]
-    if len(others) > MOST_SINGLE:
-        count = sum(len(one.previews) for one in others)
-        return [*shown, ("Parley", f"{plural(count, 'new message')} in {plural(len(others), 'conversation')}")]
-    return [*shown, *((one.title, one.text) for one in others)]
+    count = sum(len(one.previews) for one in others)
+    shown = urgent
+    together: list[tuple[str, str]] = []
+    if len(others) > MOST_SINGLE or (len(others) > 1 and count >= MOST_MESSAGES):
+        text = f"{plural(count, 'new message')} in {plural(len(others), 'conversation')}"
+        together = [("Parley", text)]
+    else:
+        shown = [*urgent, *others]
+    return [*((one.title, one.text if preview is Preview.ALL else one.counted) for one in shown), *together]

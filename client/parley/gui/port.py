@@ -10,6 +10,7 @@ from parley import (
     AccountPresence,
     Changes,
     ClientState,
+    ConnectedAccounts,
     Conversation,
     Device,
     HistoryPage,
@@ -35,9 +36,13 @@ class OwnAccount(Protocol):
 
     async def sign_out_other_devices(self) -> None: ...
 
+    async def set_hidden(self, *, hidden: bool) -> None: ...
+
 
 class Presence(Protocol):
     """The methods of parley.Presence that the window uses."""
+
+    async def connected(self, *, limit: int = ...) -> ConnectedAccounts: ...
 
     async def of(self, account_ids: Sequence[int]) -> tuple[AccountPresence, ...]: ...
 

@@ -165,6 +165,8 @@ QPushButton[flat="true"] {{ background: transparent; border: 1px solid transpare
     padding: 8px; }}
 QPushButton[flat="true"]:focus {{ border: 1px solid {accent}; }}
 QPushButton[flat="true"]:hover {{ background: {hover}; }}
+QCheckBox::indicator:unchecked {{ width: 11px; height: 11px; border: 1px solid {quiet}; border-radius: 3px;
+    background: {raised}; }}
 QMenu {{ background: {raised}; border: 1px solid {border}; padding: 8px 0; }}
 QMenu::item {{ padding: 8px 24px; }}
 QMenu::item:selected {{ background: {accent_soft}; color: {text}; }}

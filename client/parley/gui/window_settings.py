@@ -1,0 +1,112 @@
+"""What a person chose for the window, and the file that keeps it for the next start.
+
+The file belongs to the state directory, so it counts for all accounts on it. A file that cannot be understood is put
+aside and told of in words. The window begins with the usual settings then.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "window.json"
+REFUSED_NAME = "window.json.refused"
+MAX_BYTES = 4096
+TEXT_PERCENTS = (90, 100, 115, 130, 150)
+UNTIL_SWITCHED_OFF = -1
+LATEST_MS = 32_503_680_000_000  # the year 3000: later times cannot be shown in every time zone
+
+
+class Preview(StrEnum):
+    """What a notification shows."""
+
+    ALL = "all"
+    NAMES = "names"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """The settings. Raises ValueError for a value that cannot be meant.
+
+    `quiet_until_ms` is the end of do-not-disturb as a Unix time, 0 for none, or UNTIL_SWITCHED_OFF.
+    """
+
+    text_percent: int = 100
+    notify: bool = True
+    preview: Preview = Preview.ALL
+    sound: bool = False
+    quiet_until_ms: int = 0
+    urgent_when_quiet: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            wanted = type(field.default)
+            if type(value) is not wanted:
+                raise ValueError(f"{field.name} is {value!r}, which is not of the right kind")
+        if self.text_percent not in TEXT_PERCENTS:
+            raise ValueError(f"text_percent is {self.text_percent}, not one of {', '.join(map(str, TEXT_PERCENTS))}")
+        if not UNTIL_SWITCHED_OFF <= self.quiet_until_ms <= LATEST_MS:
+            raise ValueError(f"quiet_until_ms is {self.quiet_until_ms}")
+
+
+def from_json(text: str | bytes) -> WindowSettings:
+    """Return the settings of a file. Names of later releases are ignored. Raises ValueError."""
+    try:
+        found: Any = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("it holds no settings")
+    known = {field.name: found[field.name] for field in fields(WindowSettings) if field.name in found}
+    if "preview" in known:
+        known["preview"] = Preview(known["preview"])
+    return WindowSettings(**known)
+
+
+def load(root: Path) -> tuple[WindowSettings, str]:
+    """Return the stored settings, and what to tell the person if they could not be used."""
+    path = root / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return WindowSettings(), ""
+    except OSError as error:
+        return WindowSettings(), (
+            f"The settings of the window cannot be read: {path}: {error.strerror}. Nothing was changed. "
+            "The window uses the usual settings."
+        )
+    try:
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
+        return from_json(text.decode("utf-8-sig")), ""
+    except ValueError as error:
+        return WindowSettings(), f"{_put_aside(path)} The reason: {error}. The window uses the usual settings."
+
+
+def _put_aside(path: Path) -> str:
+    """Keep a file that cannot be used under another name. Return what happened."""
+    try:
+        path.replace(path.with_name(REFUSED_NAME))
+    except OSError:
+        return f"The settings of the window in {path} cannot be used."
+    return f"The settings of the window in {path} cannot be used and are kept as {REFUSED_NAME}."
+
+
+def save(root: Path, settings: WindowSettings) -> str:
+    """Store the settings. Return what to tell the person if that failed, otherwise an empty string."""
+    part = root / f"{FILE_NAME}.part"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.write_text(json.dumps(asdict(settings), indent=1) + "\n")
+        part.replace(root / FILE_NAME)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        return f"The settings could not be stored: {error.strerror}. They count until the window is closed."
+    return ""
