@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley import JsonError, parse_json
+
 FILE_NAME = "lock.json"
 MAX_BYTES = 65_536
 MOST_ACCOUNTS = 256
@@ -35,12 +37,12 @@ def load(root: Path) -> LockFile:
     """Return what is stored. What cannot be read counts as nothing."""
     try:
         with open(root / FILE_NAME, "rb") as file:
-            document = json.loads(file.read(MAX_BYTES))
+            document = parse_json(file.read(MAX_BYTES))
         accounts, minutes = document["accounts"], document["minutes"]
         if not all(isinstance(one, str) for one in accounts) or type(minutes) is not int:
             return LockFile()
         return LockFile(tuple(accounts)[-MOST_ACCOUNTS:], min(max(minutes, 0), MOST_MINUTES))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, JsonError, TypeError, KeyError):
         return LockFile()
 
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from parley import parse_json
+
 FILE_NAME = "window.json"
 REFUSED_NAME = "window.json.refused"
 MAX_BYTES = 4096
@@ -56,10 +58,7 @@ class WindowSettings:
 
 def from_json(text: str | bytes) -> WindowSettings:
     """Return the settings of a file. Names of later releases are ignored. Raises ValueError."""
-    try:
-        found: Any = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    found: Any = parse_json(text)
     if not isinstance(found, dict):
         raise ValueError("it holds no settings")
     known = {field.name: found[field.name] for field in fields(WindowSettings) if field.name in found}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from parley import BadInputError, ParleyError, check_account_name, parse_endpoints
+from parley import BadInputError, JsonError, ParleyError, check_account_name, parse_endpoints, parse_json
 from parley.terminal.contexts import check_context_name
 
 FORMAT = "parley-invite"
@@ -113,8 +113,8 @@ def parse_text(text: str) -> InvitationFile:
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise _refused(f"it is larger than {MAX_BYTES} bytes")
     try:
-        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        document = parse_json(text)
+    except JsonError:
         raise _refused("it is not whole, or no invitation") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise _refused("it is no invitation")
@@ -236,17 +236,6 @@ def _check_ca(pem: str, hosts: tuple[str, ...]) -> str:
         return to_pem(certificates(pem))
     except ValueError:
         raise _refused("its CA is no certificate") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key that is there twice")
-    return found
-
-
-def _no_number(_: str) -> Any:
-    raise ValueError("no number")
 
 
 def _refused(why: str) -> BadInputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 
@@ -353,6 +354,16 @@ def test_only_the_entry_point_imports_the_node_and_only_the_node_its_wiring() ->
 
     assert users("parleyd.node") == {"server/parleyd/cli.py"}
     assert users("parleyd.wiring") == {"server/parleyd/node.py"}
+
+
+def test_the_client_reads_files_in_json_by_one_strict_function() -> None:
+    """The database of the device is not a file that somebody else writes; the store tells its damage."""
+    readers = {
+        str(file.relative_to(ROOT / "client/parley"))
+        for file in (ROOT / "client/parley").rglob("*.py")
+        if re.search(r"\bjson\.loads?\(", file.read_text())
+    }
+    assert readers == {"strict_json.py", "device/directory.py", "device/inbox.py", "device/schema.py"}
 
 
 def test_a_forbidden_import_would_be_found() -> None:
