@@ -13,6 +13,8 @@ from pytestqt.qtbot import QtBot
 from parley import ConnectionState, WrongPasswordError
 from parley.gui import account_menu, lock_file
 from parley.gui.app_state import VisiblePage
+from parley.gui.app_window import Beginning
+from parley.gui.commands import Invited
 from parley.gui.lock import NOT_KEPT, Lock
 from parley.gui.lock_file import LockFile
 from tests.gui.scripted import PASSWORD, ScriptedSdk
@@ -137,14 +139,39 @@ def test_closing_a_locked_window_does_not_unlock_it(qtbot: QtBot, closing: Keep,
     desktop.lock_by_key()
     again = Shared(qtbot, closing, desktop.root, desktop.sdk)
     desktop.sdk.session_of = "ann"
-    again.lock.begin_again("ann")
-    again.window.resume(HERE, "ann")
+    Beginning().show(again.window, again.lock, HERE, "ann")
     again.until(lambda: again.window.app_state.page is VisiblePage.CHAT)
     assert again.lock.is_locked
     assert "Ben" not in again.visible_text()
     again.enter(PASSWORD)
     again.until(lambda: not again.lock.is_locked)
     assert not lock_file.load(desktop.root).has("ann")
+
+
+def test_a_locked_session_that_has_ended_leaves_no_name_and_no_password(
+    qtbot: QtBot, closing: Keep, tmp_path: Path
+) -> None:
+    lock_file.save(tmp_path, LockFile(("ann",)))
+    desktop = Shared(qtbot, closing, tmp_path)
+    page = desktop.window.sign_in
+    page.password.setText("from PARLEY_PASSWORD")
+    Beginning().show(desktop.window, desktop.lock, HERE, "ann")
+    desktop.until(page.isVisible)
+    assert (page.account.text(), page.password.text()) == ("", "")
+    assert lock_file.load(tmp_path).has("ann"), "the password has not been checked"
+
+
+def test_an_invitation_or_its_problem_comes_before_the_session(qtbot: QtBot, closing: Keep, tmp_path: Path) -> None:
+    told = Shared(qtbot, closing, tmp_path)
+    Beginning(problem="This invitation cannot be used.").show(told.window, told.lock, HERE, "ann")
+    assert (told.window.sign_in.problem.text(), told.window.sign_in.submit.isEnabled()) == (
+        "This invitation cannot be used.",
+        True,
+    )
+    invited = Shared(qtbot, closing, tmp_path)
+    offer = Invited("zoe", "code", "about", (), lambda _: None)
+    Beginning(invited=offer).show(invited.window, invited.lock, HERE, "ann")
+    assert (invited.window.sign_in.account.text(), invited.sdk.entered) == ("zoe", 0)
 
 
 def test_a_lock_that_cannot_be_stored_says_so(desktop: Shared, monkeypatch: pytest.MonkeyPatch) -> None:

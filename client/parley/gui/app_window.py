@@ -48,6 +48,17 @@ class Beginning:
     invited: Invited | None = None
     problem: str = ""
 
+    def show(self, window: MainWindow, lock: Lock, address: ClusterAddress, account: str) -> None:
+        """Begin. A session that was locked when its window was closed is resumed behind the lock."""
+        if self.invited is not None:
+            show_invitation(window, address, self.invited)
+        elif self.problem:
+            window.sign_in.fill(address, account)
+            window.sign_in.show_problem(self.problem)
+        else:
+            lock.begin_again(account)
+            window.resume(address, account)
+
 
 def main(
     address: ClusterAddress,
@@ -79,14 +90,7 @@ def main(
     window.show()
     window.settings.tell_problem(window)
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
-    if beginning.invited is not None:
-        show_invitation(window, address, beginning.invited)
-    elif beginning.problem:
-        window.sign_in.fill(address, account or last.account)
-        window.sign_in.show_problem(beginning.problem)
-    else:
-        lock.begin_again(account or last.account)
-        window.resume(address, account or last.account)
+    beginning.show(window, lock, address, account or last.account)
     _end_on_signals(app)
     code = app.exec()
     geometry.save(directory.root, bytes(window.saveGeometry().data()))

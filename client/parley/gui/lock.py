@@ -219,6 +219,7 @@ class Lock(QObject):
             return
         if self._forgets_name or self.is_locked:
             self._window.sign_in.account.clear()
+            self._window.sign_in.forget_secrets()
             self._forgets_name = False
         if self.is_locked:
             self._uncover()
