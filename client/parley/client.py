@@ -180,6 +180,11 @@ class ParleyClient:
                 await self._use(account, who)
         self._remember_last(self.signed_in_as)
 
+    def connect_now(self) -> None:
+        """Make the connection anew, and without a pause while there is none. For a machine that has just slept."""
+        if self._account is not None:
+            self._account.connection.hurry()
+
     def speak_for(self, address: str) -> None:
         """Make the next log-ins for the person at this IP address. For gateways."""
         self._cluster.speak_for(address)

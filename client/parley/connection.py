@@ -1,12 +1,13 @@
 """Keeps one MessageStream open: takes the device lock, connects, fails over, and publishes the state.
 
 One task owns this object. It waits for the lock while another process holds it, for a token while signed out, and for
-the delay of the policy while no node works. wake() ends the first two waits at once.
+the delay of the policy while no node works. wake() ends the first two waits at once, hurry() the third.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NoReturn
@@ -83,6 +84,7 @@ class ConnectionManager:
             self._policy.prefer(last_good)
         self._doubt_pause = DoubtPause(settings.stream.doubt)
         self._woken = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._stream: MessageStream | None = None
         self._welcomed_at: float | None = None
         self._endpoint: Endpoint | None = None
@@ -107,6 +109,16 @@ class ConnectionManager:
     def wake(self) -> None:
         """End a wait, because a token, an address or another process changed."""
         self._woken.set()
+
+    def hurry(self) -> None:
+        """Leave an open stream for a new one to the same node, and end the pause before an attempt.
+
+        The machine may have slept: then the node has ended the stream long ago, and nothing here has told so.
+        """
+        self._hurried.set()
+        if self._stream is not None and self._endpoint is not None and self._welcomed_at is not None:
+            text = "The connection was made anew, because this machine may have slept."
+            self._stream.end(StreamClosedError(StreamCloseReason.LOST, text, self._endpoint))
 
     def welcomed(self) -> None:
         """Record that the session began. From now on its node counts as working."""
@@ -167,7 +179,10 @@ class ConnectionManager:
             await self._wait_for_wake(None)
             return
         if attempt.delay_s:
-            await asyncio.sleep(attempt.delay_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(attempt.delay_s):
+                    await self._hurried.wait()
+        self._hurried.clear()
         name = self._known_endpoints.name_of(attempt.endpoint)
         self._publisher.update(connection=self._state_without_stream(), trying=name)
         try:

@@ -94,6 +94,7 @@ class ScriptedSdk:
         self.presence_asked: list[int] = []
         self.typed: list[int] = []
         self.hidden = False
+        self.hurried = 0
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
@@ -343,6 +344,9 @@ class ScriptedClient:
 
     def watch(self) -> AsyncGenerator[Changes, None]:
         return self.sdk.publisher.watch()
+
+    def connect_now(self) -> None:
+        self.sdk.hurried += 1
 
     async def has_session(self) -> bool:
         return bool(self.signed_in_as)

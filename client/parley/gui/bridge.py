@@ -209,6 +209,14 @@ class Bridge(QObject):
     def ask_presence(self, account_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.ask_presence(account_id))
 
+    def connect_now(self) -> None:
+        async def connect() -> None:
+            if self._worker is not None and self._worker.is_ready:
+                with contextlib.suppress(ParleyError):
+                    (await self._worker.client()).connect_now()
+
+        self._do(connect)
+
     def ask_hidden(self) -> None:
         async def ask(worker: ClientWorker) -> None:
             found = await (await worker.client()).presence.connected(limit=1)

@@ -141,6 +141,9 @@ class Commands(Protocol):
     def ask_presence(self, account_id: int) -> None:
         """Ask whether an account is there."""
 
+    def connect_now(self) -> None:
+        """Connect anew, because the machine has slept."""
+
     def ask_hidden(self) -> None:
         """Ask whether the account is hidden from others."""
 

@@ -32,6 +32,7 @@ from parley.gui.row_actions import RowActions
 from parley.gui.settings_keeper import SettingsKeeper
 from parley.gui.shortcuts import make_shortcuts
 from parley.gui.sign_in import SignInPage
+from parley.gui.sleep_watch import SleepWatch
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme
 from parley.gui.time_zone import TimeZoneWatch
@@ -82,6 +83,7 @@ class MainWindow(QMainWindow):
         TypingAnywhere(self.chat)
         OneColumn(self.chat, self.close_conversation)
         TimeZoneWatch(self, self._draw_times)
+        SleepWatch(self, lambda: self.commands.connect_now())  # noqa: PLW0108 - attached later
         self.notifier = Notifier(self, app_icon(), lambda: self.settings.value)
         self._items_timer = self._timer(0, self._draw_items)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)

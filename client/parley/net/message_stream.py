@@ -211,11 +211,10 @@ class MessageStream:
         await self._ending
         raise AssertionError("the future only ends with an error")
 
-    def _end(self, error: BaseException) -> None:
+    def end(self, error: BaseException) -> None:
+        """End the stream by this error."""
         if not self._ending.done():
             self._ending.set_exception(error)
-
-    # ---- the tasks
 
     async def _read(self, call: Call) -> NoReturn:
         while True:
@@ -285,7 +284,7 @@ class MessageStream:
                     self._more_reads = False
                     self._group.create_task(self.push_reads())
             case Close():
-                self._end(StreamClosedError(action.reason, action.text, action.better, life=action.life))
+                self.end(StreamClosedError(action.reason, action.text, action.better, life=action.life))
             case BeginOutbox():
                 raise AssertionError("a session begins once")
             case _:
@@ -337,7 +336,7 @@ class MessageStream:
         def done(written: asyncio.Future[T]) -> None:
             if not written.cancelled():
                 failure = written.exception()
-                then(written.result()) if failure is None else self._end(failure)
+                then(written.result()) if failure is None else self.end(failure)
 
         self._store.start_write(work).add_done_callback(done)
 

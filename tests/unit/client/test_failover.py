@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -540,3 +541,49 @@ async def test_addresses_of_a_remembered_cluster_are_kept_with_their_names(tmp_p
             tuple((node.name, node.address) for node in cluster.nodes),
             hosts.last_good,
         )
+
+
+async def test_after_a_sleep_the_session_is_made_anew_with_the_same_node_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays_s, reasons = watch_failover(monkeypatch)
+    async with running_cluster(("n1", "n2", "n3")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node = anna.state.node
+            for round_ in range(5):
+                delays_s.clear()
+                reasons.clear()
+                sent = await anna.send_many([("bob", f"{round_}.{number}") for number in range(20)])
+                anna.connect_now()
+                await until(lambda: bool(delays_s), "another attempt begins")
+                await connect(anna)
+                assert (anna.state.node, delays_s, reasons) == (node, [0.0], [StreamCloseReason.LOST])
+                for message in sent:
+                    await message.accepted(5)
+        assert cluster.bodies_for("bob") == [f"{round_}.{number}" for round_ in range(5) for number in range(20)]
+
+
+async def test_a_client_that_pauses_between_attempts_tries_at_once_when_the_machine_wakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_attempt, pausing = FailoverPolicy.next_attempt, asyncio.Event()
+
+    def patient(policy: FailoverPolicy) -> Attempt | None:
+        attempt = next_attempt(policy)
+        if attempt is None or not attempt.delay_s:
+            return attempt
+        pausing.set()
+        return replace(attempt, delay_s=3600.0)
+
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        await connect(anna)
+        monkeypatch.setattr(FailoverPolicy, "next_attempt", patient)
+        cluster.nodes[0].faults.unavailable = "starting"
+        anna.connect_now()
+        await pausing.wait()
+        cluster.nodes[0].faults.unavailable = ""
+        assert anna.state.connection is not ConnectionState.CONNECTED
+        anna.connect_now()
+        await connect(anna)

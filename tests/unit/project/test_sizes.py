@@ -12,7 +12,7 @@ MAX_LINES = 400
 MAX_ATTRIBUTES = 15
 
 LONG_MODULES = {
-    "client/parley/client.py": (680, "the face of the SDK: one short method for each thing a caller can do"),
+    "client/parley/client.py": (690, "the face of the SDK: one short method for each thing a caller can do"),
     "client/parley/account.py": (480, "what one signed-in account does; a part would need nearly all of its state"),
     "server/parleyd/group/group.py": (460, "the decisions of a replica; a quarter of it are imports and inputs"),
     "server/parleyd/group/runner.py": (480, "the only shell around these decisions, one short method for each effect"),
@@ -22,7 +22,7 @@ LONG_MODULES = {
 LARGE_CLASSES = {
     "ParleyClient": (19, "the parts of a client; most are handed to the account that signs in"),
     "LocalAccount": (20, "what an account has while it is in use: file, connection, stream, what it knows"),
-    "ConnectionManager": (19, "the states of a connection that keeps itself up; each is of a single method or two"),
+    "ConnectionManager": (20, "the states of a connection that keeps itself up; each is of a single method or two"),
     "StreamProtocol": (16, "the whole state of a client's session, without input and output"),
     "MainWindow": (19, "Qt: a reference to each widget it shows"),
     "SignInPage": (17, "Qt: a reference to each field"),
