@@ -1,13 +1,12 @@
 """What a locked window shows: whose it is, and the field for the password."""
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from parley.gui.card import Card, problem_style
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
-
-CARD_WIDTH = 56 * GRID
 
 
 class LockPage(QWidget):
@@ -58,13 +57,9 @@ class LockPage(QWidget):
         self.password.setFocus()
 
     def restyle(self, theme: Theme) -> None:
-        self.card.setStyleSheet(
-            f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
-        )
+        self.card.restyle(theme)
         self.note.setStyleSheet(f"color: {theme.quiet};")
-        self.problem.setStyleSheet(
-            f"color: {theme.bad_text}; background: {theme.bad_soft}; border-radius: 8px; padding: 12px;"
-        )
+        self.problem.setStyleSheet(problem_style(theme))
 
     def _ask(self) -> None:
         password = self.password.text()
@@ -75,9 +70,7 @@ class LockPage(QWidget):
             self.unlock_asked.emit(password)
 
     def _compose(self) -> None:
-        self.card = QFrame()
-        self.card.setObjectName("card")
-        self.card.setFixedWidth(CARD_WIDTH)
+        self.card = Card(self)
         icon = QLabel()
         icon.setPixmap(app_icon().pixmap(48, 48))
         heading = QHBoxLayout()
@@ -88,18 +81,8 @@ class LockPage(QWidget):
         buttons.addWidget(self.change)
         buttons.addStretch(1)
         buttons.addWidget(self.unlock)
-        inner = QVBoxLayout(self.card)
-        inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
-        inner.setSpacing(2 * GRID)
+        inner = self.card.rows()
         inner.addLayout(heading)
         for part in (self.note, self.password.row, self.problem):
             inner.addWidget(part)
         inner.addLayout(buttons)
-        row = QHBoxLayout()
-        row.addStretch(1)
-        row.addWidget(self.card)
-        row.addStretch(1)
-        outer = QVBoxLayout(self)
-        outer.addStretch(1)
-        outer.addLayout(row)
-        outer.addStretch(1)

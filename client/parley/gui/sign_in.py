@@ -9,7 +9,6 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -20,12 +19,11 @@ from PySide6.QtWidgets import (
 )
 
 from parley import BadInputError, check_account_name, parse_endpoints
+from parley.gui.card import Card, problem_style
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
-
-CARD_WIDTH = 56 * GRID
 
 
 class SignInPage(QWidget):
@@ -134,13 +132,9 @@ class SignInPage(QWidget):
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme
-        self.card.setStyleSheet(
-            f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
-        )
+        self.card.restyle(theme)
         self.subtitle.setStyleSheet(f"color: {theme.quiet};")
-        self.problem.setStyleSheet(
-            f"color: {theme.bad_text}; background: {theme.bad_soft}; border-radius: 8px; padding: 12px;"
-        )
+        self.problem.setStyleSheet(problem_style(theme))
 
     # ---- inside
 
@@ -152,9 +146,7 @@ class SignInPage(QWidget):
         return field
 
     def _compose(self) -> None:
-        self.card = QFrame()
-        self.card.setObjectName("card")
-        self.card.setFixedWidth(CARD_WIDTH)
+        self.card = Card(self)
         icon = QLabel()
         icon.setPixmap(app_icon().pixmap(48, 48))
         title = QLabel("Parley")
@@ -182,32 +174,18 @@ class SignInPage(QWidget):
         form.addLayout(self._labelled("Password", self.password, self.password.row))
         form.addWidget(self.end_oldest)
         form.addWidget(self.invited)
-        inner = QVBoxLayout(self.card)
-        inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
-        inner.setSpacing(2 * GRID)
+        inner = self.card.rows()
         inner.addLayout(heading)
         inner.addWidget(self.subtitle)
         inner.addLayout(form)
         inner.addWidget(self.problem)
         inner.addSpacing(GRID)
         inner.addLayout(self._buttons())
-        self._center()
         about_cluster = (self.hosts, self.ca, self.browse, self.insecure)
         secrets = (self.password, self.password.look, self.password.repeated, self.end_oldest, self.invitation)
         chain = (*about_cluster, self.account, *secrets, self.cancel, self.submit, self.create_button)
         for earlier, later in pairwise(chain):
             QWidget.setTabOrder(earlier, later)
-
-    def _center(self) -> None:
-        """Put the card into the middle. An alignment would compute its height for the width of the page."""
-        row = QHBoxLayout()
-        row.addStretch(1)
-        row.addWidget(self.card)
-        row.addStretch(1)
-        outer = QVBoxLayout(self)
-        outer.addStretch(1)
-        outer.addLayout(row)
-        outer.addStretch(1)
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -11,13 +11,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from parley import BadInputError, ParleyError, StateDirectory, parse_json
 from parley.chat import safe_name
+from parley.terminal.private_file import replace_private
 
 FORMAT = 1
 FILE = "contexts.json"
@@ -108,17 +108,9 @@ class Contexts:
             "contexts": {name: one.to_json() for name, one in sorted(self.by_name.items())},
         }
         path = Path(os.path.realpath(self.path))  # a link stays, and what it leads to is replaced
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(temporary, "w", encoding="utf-8", opener=open_private) as file:
-                file.write(json.dumps(document, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            replace_private(path, json.dumps(document, indent=1) + "\n")
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise ParleyError(f"The file {self.path} cannot be written ({error}). It is as it was before.") from error
 
 
@@ -150,8 +142,3 @@ def _damaged(path: Path, why: str) -> BadInputError:
         f"The file {path} with the contexts cannot be used: {why}. It was not changed, and no cluster was asked. Mend "
         "it, or move it away and add the contexts again: parley context add."
     )
-
-
-def open_private(path: str, flags: int) -> int:
-    """Open a file that only its owner can read."""
-    return os.open(path, flags, 0o600)

@@ -4,9 +4,7 @@ An invitation replaces no hosts and no CA of a context. So a link of somebody el
 cluster to another one.
 """
 
-import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +16,11 @@ from parley.terminal import channel_commands, commands, text
 from parley.terminal.command_line import PasswordStdin, with_connection_options
 from parley.terminal.commands import note
 from parley.terminal.completion import complete_channel
-from parley.terminal.contexts import Context, Contexts, open_private
+from parley.terminal.contexts import Context, Contexts
 from parley.terminal.invitation_file import InvitationFile, fingerprints, is_invitation, read_invitation
 from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.private_file import replace_private
 
 FOLDER = "authorities"
 
@@ -158,16 +157,8 @@ def _store_ca(state_dir: Path | None, invitation: InvitationFile) -> str:
     directory.make()
     name = "-".join(one.replace(":", "")[:32].lower() for one in invitation.fingerprints)
     path = (directory.root / FOLDER / f"{name}.pem").absolute()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with open(temporary, "w", encoding="ascii", opener=open_private) as file:
-            file.write(invitation.ca)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_private(path, invitation.ca)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ParleyError(f"{path} with the CA cannot be written ({error.strerror}). Nothing was changed.") from error
     return str(path)

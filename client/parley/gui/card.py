@@ -1,0 +1,41 @@
+"""The card in the middle of a page that asks for a password."""
+
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from parley.gui.theme import GRID, Theme
+
+CARD_WIDTH = 56 * GRID
+
+
+class Card(QFrame):
+    """A frame of a fixed width in the middle of `page`, which has nothing else."""
+
+    def __init__(self, page: QWidget) -> None:
+        super().__init__()
+        self.setObjectName("card")
+        self.setFixedWidth(CARD_WIDTH)
+        row = QHBoxLayout()  # an alignment would compute the height for the width of the page
+        row.addStretch(1)
+        row.addWidget(self)
+        row.addStretch(1)
+        outer = QVBoxLayout(page)
+        outer.addStretch(1)
+        outer.addLayout(row)
+        outer.addStretch(1)
+
+    def rows(self) -> QVBoxLayout:
+        """Return the layout for what the card holds, from top to bottom."""
+        inner = QVBoxLayout(self)
+        inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
+        inner.setSpacing(2 * GRID)
+        return inner
+
+    def restyle(self, theme: Theme) -> None:
+        self.setStyleSheet(
+            f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
+        )
+
+
+def problem_style(theme: Theme) -> str:
+    """Return the style of the text that says what went wrong."""
+    return f"color: {theme.bad_text}; background: {theme.bad_soft}; border-radius: 8px; padding: 12px;"
