@@ -15,6 +15,7 @@ from parley.gui import colours, geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress, Invited
 from parley.gui.invitation import show_invitation
+from parley.gui.last_place import LastPlace
 from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.port import Client, Connect
@@ -87,11 +88,13 @@ def main(
     lock = Lock(window, directory.root)
     bridge.start()
     window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
+    place = LastPlace(window, directory.root)
     window.show()
     window.settings.tell_problem(window)
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
     beginning.show(window, lock, address, account or last.account)
     _end_on_signals(app)
+    app.aboutToQuit.connect(place.store)
     code = app.exec()
     geometry.save(directory.root, bytes(window.saveGeometry().data()))
     bridge.stop()

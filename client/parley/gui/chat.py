@@ -101,6 +101,10 @@ class ChatPage(QWidget):
         if isinstance(head, QHBoxLayout):
             head.insertWidget(0, button)
 
+    def set_list_width(self, width: int) -> None:
+        """Make the list this wide, as far as both columns have room."""
+        self.split.setSizes([width, max(1, self.split.width() - width)])
+
     def show_columns(self, *, left: bool, right: bool) -> None:
         """Show the list, the open conversation, or both."""
         self._left.setVisible(left)
@@ -180,7 +184,7 @@ class ChatPage(QWidget):
         column.addWidget(self.composer)
         self.right.addWidget(self.empty)
         self.right.addWidget(self._thread)
-        split = QSplitter(Qt.Orientation.Horizontal)
+        split = self.split = QSplitter(Qt.Orientation.Horizontal)
         split.setHandleWidth(1)
         split.setChildrenCollapsible(False)
         split.addWidget(self._left)

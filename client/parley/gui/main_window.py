@@ -52,6 +52,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.settings = SettingsKeeper(root, self)
         self._commands: Commands | None = None
+        self.untouched = False  # nobody is there: what opened by itself was not read
         self.colours = Colours(theme, self)
         self.app_state = ChatAppState(self)
         self.setWindowTitle("Parley")
@@ -360,7 +361,7 @@ class MainWindow(QMainWindow):
         self.chat.composer.tell(f"A message to {to} was not sent and is kept as a draft. {refusal.text}")
 
     def pay_attention(self) -> None:
-        self.app_state.attentive = self.isActiveWindow() and self.chat.isVisible()
+        self.app_state.attentive = self.isActiveWindow() and self.chat.isVisible() and not self.untouched
         if self.app_state.attentive:
             self._reading.look_soon()
             self.presence_line.ask()
