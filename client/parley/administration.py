@@ -20,6 +20,7 @@ from parley.cluster_model import (
     ImportResult,
     Invitation,
     NewAccount,
+    NodeStatus,
     Quota,
     RevokedCertificate,
     Setting,
@@ -30,6 +31,7 @@ from parley.net.backup_calls import back_up, sources
 from parley.net.event_calls import EventReader
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
+from parley.wire.endpoints import parse_endpoints
 from parley.wire.requests import build
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1.admin_pb2_grpc import AdminStub
@@ -88,6 +90,11 @@ class Administration:
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
         )
         return answer.leader
+
+    async def node_status(self, address: str) -> NodeStatus:
+        """Ask one node for its status. Every signed-in account may ask. `error` tells why it does not answer."""
+        (endpoint,) = parse_endpoints([address])
+        return await self._caller.status_of(endpoint, token=self._token)
 
     async def restart_node(self, name: str) -> str:
         """Have a node stop and start again. Return an empty text, or why it does not begin yet: ask again then.

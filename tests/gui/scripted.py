@@ -18,6 +18,7 @@ from parley import (
     AccountPresence,
     Changes,
     ClientState,
+    ClusterStatus,
     ConnectedAccounts,
     ConnectionState,
     Conversation,
@@ -25,6 +26,7 @@ from parley import (
     Device,
     HistoryPage,
     HistoryStart,
+    Invitation,
     InvitationNeededError,
     ListedChannel,
     LostMessage,
@@ -36,6 +38,7 @@ from parley import (
     MessageReceipts,
     MessageStatus,
     Node,
+    NodeStatus,
     Outgoing,
     ParleyError,
     PresenceState,
@@ -48,9 +51,11 @@ from parley import (
 )
 from parley.gui.commands import ClusterAddress
 from parley.gui.port import Client
+from tests.support.cluster_nodes import N1, N2, N3
 
 PASSWORD = "correct horse"
 NODES = tuple(Node(f"n{n}", f"127.0.0.{n + 1}:7600", True) for n in (1, 2, 3))
+CLUSTER = ClusterStatus((N1, N2, N3))
 BASE_MS = 1_760_000_000_000
 PEOPLE = (Account(1, "ann"), Account(2, "ben", "Ben Ortiz"), Account(3, "bella"), Account(4, "dana"))
 ACCOUNTS = {account.name: account for account in PEOPLE}
@@ -107,6 +112,12 @@ class ScriptedSdk:
         self.password = PASSWORD
         self.ended_oldest = False
         self.left_nothing = False
+        self.administrator = False
+        self.cluster = CLUSTER
+        self.cluster_asked = 0
+        self.node_fails: Exception | None = None
+        self.transferred: list[str] = []
+        self.refuse_transfer: ParleyError | None = None
         self.lost: list[LostMessage] = []
         self.refuse_lost: ParleyError | None = None
         self.devices = [
@@ -266,6 +277,35 @@ class ScriptedAccount:
         ]
 
 
+class ScriptedAdministration:
+    """What an administrator asks for."""
+
+    def __init__(self, sdk: ScriptedSdk, reach: Callable[[], None]) -> None:
+        self.sdk = sdk
+        self.reach = reach
+
+    async def invitations(self) -> tuple[Invitation, ...]:
+        self.reach()
+        if not self.sdk.administrator:
+            raise RefusedError("ann is no administrator. Nothing was changed.")
+        return ()
+
+    async def node_status(self, address: str) -> NodeStatus:
+        if self.sdk.node_fails is not None:
+            raise self.sdk.node_fails
+        return next((node for node in self.sdk.cluster.nodes if node.address == address), NodeStatus(address, "silent"))
+
+    async def transfer_leadership(self, name: str) -> str:
+        self.reach()
+        self.sdk.transferred.append(name)
+        if self.sdk.refuse_transfer is not None:
+            raise self.sdk.refuse_transfer
+        nodes = [replace(node, leader=name, term=node.term + 1) for node in self.sdk.cluster.nodes]
+        roles = [replace(node, role="leader" if node.name == name else "follower") for node in nodes]
+        self.sdk.cluster = ClusterStatus(tuple(roles))
+        return name
+
+
 class ScriptedPresence:
     """Who is there, as a test says it."""
 
@@ -357,6 +397,14 @@ class ScriptedClient:
             raise InvitationNeededError("This cluster creates accounts by invitation. Nothing was changed.")
         if self.sdk.invitation and code != self.sdk.invitation:
             raise RefusedError("The code is wrong, was used already, or is over. Nothing was changed.")
+
+    async def administration(self) -> ScriptedAdministration:
+        return ScriptedAdministration(self.sdk, self.reach)
+
+    async def cluster_status(self) -> ClusterStatus:
+        self.sdk.cluster_asked += 1
+        self.reach()
+        return self.sdk.cluster
 
     async def own_account(self) -> ScriptedAccount:
         self.reach()

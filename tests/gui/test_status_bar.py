@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
 
 from parley import ConnectionState
@@ -33,10 +32,13 @@ def test_the_dot_is_amber_while_a_node_is_down_and_a_click_tells_which_one(deskt
     middle = picture.pixelColor(picture.width() // 2, picture.height() // 2)
     amber = LIGHT.color("warn")
     assert abs(middle.hue() - amber.hue()) < 10
+    assert "n3  127.0.0.4:7600  down" in bar.toolTip()
     QTest.mouseClick(bar, Qt.MouseButton.LeftButton)
-    desktop.until(QToolTip.isVisible)
-    assert "n1  127.0.0.2:7600  up, leads" in QToolTip.text()
-    assert "n3  127.0.0.4:7600  down" in QToolTip.text()
+    panel = desktop.window.account_dialogs.cluster
+    assert panel.dialog is not None
+    assert "n1  127.0.0.2:7600  up, leads" in panel.dialog.details.text()
+    assert "n3  127.0.0.4:7600  down" in panel.dialog.details.text()
+    panel.dialog.reject()
 
 
 def test_a_text_that_does_not_fit_ends_in_an_ellipsis_and_is_told_whole_on_request(desktop: Desktop) -> None:

@@ -6,6 +6,27 @@ them into text.
 
 from parley.chat.accounts import AccountBook, account_label
 from parley.chat.chats import Chats
+from parley.chat.cluster_rows import (
+    COLUMNS,
+    NodeRow,
+    add_command,
+    node_rows,
+    panel_lines,
+    people_note,
+    reached_text,
+    remove_command,
+    transfer_text,
+)
+from parley.chat.cluster_text import (
+    NO_TLS,
+    certificate_lines,
+    level_lines,
+    levels_of,
+    node_role,
+    published_levels,
+    trouble_lines,
+    verdict,
+)
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
@@ -43,10 +64,12 @@ from parley.chat.typists import SHOWN_S, Typists, typing_text
 __all__ = [
     "AHEAD_ROWS",
     "CHANGED_TEXT",
+    "COLUMNS",
     "EVERYONE_TITLE",
     "KEEP_ROWS",
     "NOTES",
     "NOT_IN_CLUSTER",
+    "NO_TLS",
     "SHOWN_S",
     "AccountBook",
     "Chats",
@@ -58,6 +81,7 @@ __all__ = [
     "LastWriter",
     "Link",
     "ListChanged",
+    "NodeRow",
     "Noticed",
     "Output",
     "RestoreNews",
@@ -76,6 +100,8 @@ __all__ = [
     "Typists",
     "account_key",
     "account_label",
+    "add_command",
+    "certificate_lines",
     "channel_line",
     "clock_time",
     "conversation_key",
@@ -87,6 +113,8 @@ __all__ = [
     "in_order",
     "is_big_emoji",
     "known_of",
+    "level_lines",
+    "levels_of",
     "line_time",
     "links",
     "list_time",
@@ -97,10 +125,17 @@ __all__ = [
     "meaning",
     "missing_lines",
     "named_in",
+    "node_role",
+    "node_rows",
+    "panel_lines",
+    "people_note",
     "plural",
     "presence_text",
     "preview",
+    "published_levels",
+    "reached_text",
     "receipt_line",
+    "remove_command",
     "row_text",
     "safe_body",
     "safe_name",
@@ -108,6 +143,9 @@ __all__ = [
     "status_line",
     "tip",
     "to_draw",
+    "transfer_text",
+    "trouble_lines",
     "typing_text",
+    "verdict",
     "why_fixed",
 ]

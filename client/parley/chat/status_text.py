@@ -128,12 +128,18 @@ class StatusLine:
 
 
 def status_line(
-    state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0, *, names_leader: bool = False
+    state: ClientState,
+    heard_at: float | None,
+    now: float,
+    waiting_s: float = 0.0,
+    *,
+    names_leader: bool = False,
+    note: str = "",
 ) -> StatusLine:
     """Return the status line. It depends on the arguments only, so it clears by itself.
 
     While connected, a waiting message is shown only after WAITING_IS_NEWS_S seconds. The leader is a detail, unless
-    `names_leader` is set.
+    `names_leader` is set. `note` is what people should know of the cluster, such as an update of its nodes.
     """
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
@@ -144,8 +150,8 @@ def status_line(
         case ConnectionState.CONNECTED:
             leader = "" if not names_leader else f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
-            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late, state.notice]
-            return StatusLine(_level(state), _joined(parts), _detail(state))
+            parts = [f"Connected to {state.node}", leader, up, note, heard(heard_at, now), late, state.notice]
+            return StatusLine(StatusLevel.BUSY if note else _level(state), _joined(parts), _detail(state))
         case ConnectionState.NO_MAJORITY:
             if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
                 text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)

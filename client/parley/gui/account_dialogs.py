@@ -1,4 +1,4 @@
-"""The dialogs of the account menu: change the password, see the devices and sign them out, and the settings."""
+"""The dialogs of the account menu: password, devices, settings, and the panel of the cluster."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +14,23 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from parley import Device
+from parley import ClientState, Device
 from parley.chat import line_time, local_date, safe_name
+from parley.gui.cluster_panel import ClusterPanel
 from parley.gui.colours import Colours
 from parley.gui.commands import Commands
-from parley.gui.events import AccountTold, Action, DevicesListed, HiddenTold, PasswordChanged, Refused, Unlocked
+from parley.gui.events import (
+    AccountTold,
+    Action,
+    ClusterTold,
+    DevicesListed,
+    HiddenTold,
+    LeaderTold,
+    PasswordChanged,
+    Refused,
+    RightsTold,
+    Unlocked,
+)
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.settings_dialog import SettingsDialog
 from parley.gui.settings_keeper import SettingsKeeper
@@ -131,10 +143,14 @@ class AccountDialogs(QObject):
 
     unlock_answered = Signal(str)  # why the window stays locked, or nothing
 
-    def __init__(self, parent: QWidget, commands: Callable[[], Commands]) -> None:
+    def __init__(
+        self, parent: QWidget, commands: Callable[[], Commands], read_state: Callable[[], ClientState]
+    ) -> None:
+        """`commands` returns the object that carries out the commands, `read_state` the state of the client."""
         super().__init__(parent)
         self._window = parent
         self._commands = commands
+        self.cluster = ClusterPanel(parent, commands, read_state)
         self.password: PasswordDialog | None = None
         self.devices: DevicesDialog | None = None
         self.settings: SettingsDialog | None = None
@@ -179,6 +195,8 @@ class AccountDialogs(QObject):
             case HiddenTold(hidden):
                 if self.settings is not None:
                     self.settings.show_hidden(hidden)
+            case RightsTold() | ClusterTold() | LeaderTold():
+                self.cluster.told(answer)
             case Unlocked(problem):
                 self.unlock_answered.emit(problem)
         return ""
@@ -188,6 +206,8 @@ class AccountDialogs(QObject):
         match refusal.action:
             case Action.CHANGE_PASSWORD if self.password is not None:
                 self.password.tell(refusal.text)
+            case Action.CLUSTER:
+                return self.cluster.refused(refusal.text)
             case Action.DEVICES if self.devices is not None:
                 self.devices.tell(refusal.text)
             case Action.PRESENCE if self.settings is not None:
@@ -198,6 +218,7 @@ class AccountDialogs(QObject):
 
     def close(self) -> None:
         """Close what is open, because nobody is signed in any more."""
+        self.cluster.close()
         for dialog in (self.password, self.devices, self.settings):
             if dialog is not None:
                 dialog.reject()

@@ -24,6 +24,7 @@ def pop_up(window: "MainWindow") -> None:
     window.colours.add_to(menu)
     offer(menu, "Change the password", window.account_dialogs.change_password)
     offer(menu, "Devices", window.account_dialogs.show_devices)
+    offer(menu, "Cluster", window.account_dialogs.cluster.open)
     menu.addSeparator()
     lock = window.findChild(Lock)
     if isinstance(lock, Lock):

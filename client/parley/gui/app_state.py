@@ -96,6 +96,8 @@ class ChatAppState:
         self.page = VisiblePage.SIGN_IN
         self.client_state = ClientState()
         self.reason = ""
+        self.cluster_note = ""
+        """What people should know of the cluster, beside the state of the connection."""
         self.chats = Chats()
         self.typists = Typists()
         self.presence: AccountPresence | None = None
@@ -192,8 +194,19 @@ class ChatAppState:
                 self._take_presence(account_id, presence)
             case events.Refused():
                 self._listener.refused(event)
-            case events.PasswordChanged() | events.DevicesListed() | events.HiddenTold() | events.Unlocked():
+            case (
+                events.PasswordChanged()
+                | events.DevicesListed()
+                | events.HiddenTold()
+                | events.Unlocked()
+                | events.RightsTold()
+                | events.ClusterTold()
+                | events.LeaderTold()
+            ):
                 self._listener.account_told(event)
+            case events.ClusterNoted(text):
+                self.cluster_note = text
+                self._listener.status_changed()
             case events.ChannelsListed() | events.ChannelJoined() | events.ReceiptsTold():
                 self._listener.channels_told(event)
             case _:
@@ -228,7 +241,7 @@ class ChatAppState:
         """Change the page. Another account sees no data of the account before."""
         self.chats = Chats(account)
         self.typists, self.presence = Typists(), None
-        self.page, self.reason = page, reason
+        self.page, self.reason, self.cluster_note = page, reason, ""
         self._listener.page_changed()
 
     def _take_changes(self, changes: Changes) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley import NotSignedInError, ParleyError, Target, UnreachableError
-from parley.gui import events
+from parley.gui import cluster_requests, events
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.defects import as_parley_error
 from parley.gui.events import Action, Event
 from parley.gui.mailbox import Mailbox
-from parley.gui.port import Connect
+from parley.gui.port import Client, Connect
 
 STOP_WITHIN_S = 5.0
 START_WITHIN_S = 10.0
@@ -182,6 +182,15 @@ class Bridge(QObject):
     def sign_out_other_devices(self) -> None:
         self._ask(Action.DEVICES, lambda worker: worker.list_devices(sign_out=""))
 
+    def ask_rights(self) -> None:
+        self._ask_cluster(cluster_requests.ask_rights)
+
+    def ask_cluster(self) -> None:
+        self._ask_cluster(cluster_requests.ask_status)
+
+    def transfer_leadership(self, name: str) -> None:
+        self._ask_cluster(lambda client: cluster_requests.transfer(client, name))
+
     def list_channels(self) -> None:
         self._ask(Action.OTHER, lambda worker: worker.list_channels())
 
@@ -236,6 +245,12 @@ class Bridge(QObject):
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 
     # ---- on the SDK's loop
+
+    def _ask_cluster(self, asking: Callable[[Client], Coroutine[Any, Any, Event]]) -> None:
+        async def ask(worker: ClientWorker) -> None:
+            self._mailbox.put(await asking(await worker.client()))
+
+        self._ask(Action.CLUSTER, ask)
 
     def _ask(
         self,

@@ -25,7 +25,7 @@ from parley import (
     TooManyDevicesError,
 )
 from parley.chat import named_in
-from parley.gui import events
+from parley.gui import cluster_requests, events
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.defects import as_parley_error, leaves
 from parley.gui.events import Action, Event
@@ -146,6 +146,7 @@ class ClientWorker:
                 group.create_task(self._watch(client))
                 group.create_task(self._read(client, reader))
                 group.create_task(self._tick(client))
+                group.create_task(cluster_requests.follow_note(client, self._put))
                 group.create_task(self._list_again(client))
         except* Exception as errors:
             told = {as_parley_error(error).text for error in leaves(errors)}

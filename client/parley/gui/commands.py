@@ -117,6 +117,15 @@ class Commands(Protocol):
     def sign_out_other_devices(self) -> None:
         """Sign out all other devices of the account, and list all again."""
 
+    def ask_rights(self) -> None:
+        """Ask whether the account is an administrator."""
+
+    def ask_cluster(self) -> None:
+        """Ask all nodes for their status."""
+
+    def transfer_leadership(self, name: str) -> None:
+        """Make a node the leader."""
+
     def list_channels(self) -> None:
         """List the channels that the account may see."""
 

@@ -8,6 +8,7 @@ from parley import (
     AccountPresence,
     Changes,
     ClientState,
+    ClusterStatus,
     Conversation,
     Device,
     HistoryPage,
@@ -151,6 +152,34 @@ class HiddenTold:
 
 
 @dataclass(frozen=True, slots=True)
+class RightsTold:
+    """Whether the account is an administrator."""
+
+    administrator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTold:
+    """What the nodes told of themselves."""
+
+    status: ClusterStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderTold:
+    """The leader, because an administrator transferred leadership here."""
+
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNoted:
+    """What people should know of the cluster now. Mostly empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelsListed:
     """The public channels and those of the account."""
 
@@ -200,6 +229,7 @@ class Action(StrEnum):
     CHANGE_PASSWORD = "change the password"  # noqa: S105 - no secret
     DEVICES = "devices"
     PRESENCE = "presence"
+    CLUSTER = "cluster"
     LOST = "lost messages"
     OTHER = "other"
 
@@ -215,7 +245,8 @@ class Refused:
 
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
-AccountTold = PasswordChanged | DevicesListed | HiddenTold | Unlocked
+ClusterAnswer = RightsTold | ClusterTold | LeaderTold
+AccountTold = PasswordChanged | DevicesListed | HiddenTold | Unlocked | ClusterAnswer
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
-Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
+Told = ClusterNoted | DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

@@ -76,7 +76,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
-        self.account_dialogs = AccountDialogs(self, lambda: self.commands)
+        self.account_dialogs = AccountDialogs(self, lambda: self.commands, lambda: self.app_state.client_state)
         self.channel_actions = ChannelActions(self, self.app_state, lambda: self.commands, self.open_conversation)
         self.conversation_finder = ConversationFinder(self, self.app_state, lambda: self.commands, self._found)
         self.presence_line = PresenceLine(self.chat, self.app_state, lambda: self.commands)
@@ -88,7 +88,7 @@ class MainWindow(QMainWindow):
         self.notifier = Notifier(self, app_icon(), lambda: self.settings.value)
         self._items_timer = self._timer(0, self._draw_items)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
-        self.status.follow(lambda: self.app_state.client_state)
+        self.status.follow(lambda: self.app_state.client_state, lambda: self.app_state.cluster_note)
         self._wire()
         make_shortcuts(self, self._step)
         self.page_changed()
@@ -124,6 +124,7 @@ class MainWindow(QMainWindow):
         chat.composer.typed.connect(self._typed)
         self.notifier.opened.connect(self.open_conversation)
         self.colours.changed.connect(self.restyle)
+        self.status.asked.connect(self.account_dialogs.cluster.open)
         self.settings.changed.connect(lambda: self.restyle(self.colours.theme))
 
     # ---- Listener
@@ -234,7 +235,7 @@ class MainWindow(QMainWindow):
                 self.sign_in.ask_for_invitation(refusal.text)
             case Action.LOST if self.lost.refused(refusal.text):
                 pass
-            case Action.CHANGE_PASSWORD | Action.DEVICES | Action.PRESENCE if self.account_dialogs.refused(refusal):
+            case _ if self.account_dialogs.refused(refusal):
                 pass
             case Action.SEND | Action.EDIT if refusal.body:
                 self._give_back(refusal)

@@ -10,15 +10,18 @@ from parley import (
     AccountPresence,
     Changes,
     ClientState,
+    ClusterStatus,
     ConnectedAccounts,
     Conversation,
     Device,
     HistoryPage,
     HistoryStart,
+    Invitation,
     ListedChannel,
     LostMessage,
     Message,
     MessageReceipts,
+    NodeStatus,
     Outgoing,
     Target,
 )
@@ -37,6 +40,16 @@ class OwnAccount(Protocol):
     async def sign_out_other_devices(self) -> None: ...
 
     async def set_hidden(self, *, hidden: bool) -> None: ...
+
+
+class Administration(Protocol):
+    """The methods of parley.Administration that the window uses."""
+
+    async def invitations(self) -> tuple[Invitation, ...]: ...
+
+    async def node_status(self, address: str) -> NodeStatus: ...
+
+    async def transfer_leadership(self, name: str) -> str: ...
 
 
 class Presence(Protocol):
@@ -96,6 +109,10 @@ class Client(Protocol):
     async def leave_nothing(self) -> bool: ...
 
     async def own_account(self) -> "OwnAccount": ...
+
+    async def administration(self) -> "Administration": ...
+
+    async def cluster_status(self) -> ClusterStatus: ...
 
     async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[Account, ...]: ...
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import QRectF, Qt, QTimer
+from PySide6.QtCore import QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QToolTip, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from parley import ClientState
 from parley.chat import StatusLevel, StatusLine, status_line
@@ -31,7 +31,9 @@ class _Shape(QWidget):
 
 
 class StatusBar(QWidget):
-    """The bar at the bottom of the window."""
+    """The bar at the bottom of the window. A click asks for more."""
+
+    asked = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,6 +43,7 @@ class StatusBar(QWidget):
         self._theme = theme
         self._line = StatusLine(StatusLevel.BUSY, "")
         self._read_state: Callable[[], ClientState] = ClientState
+        self._read_note: Callable[[], str] = str
         self._waiting_since = 0.0
         self.shape = _Shape(theme)
         self.label = ElidedLabel()
@@ -57,9 +60,9 @@ class StatusBar(QWidget):
         """Return the text that is shown."""
         return self._line.text
 
-    def follow(self, read_state: Callable[[], ClientState]) -> None:
-        """Draw the state that `read_state` returns, from now on once a second."""
-        self._read_state = read_state
+    def follow(self, read_state: Callable[[], ClientState], read_note: Callable[[], str]) -> None:
+        """Draw the state that `read_state` returns and what is to be noted, from now on once a second."""
+        self._read_state, self._read_note = read_state, read_note
         clock = QTimer(self)
         clock.setInterval(REDRAW_INTERVAL_MS)
         clock.timeout.connect(self.draw)
@@ -70,7 +73,8 @@ class StatusBar(QWidget):
         state, now = self._read_state(), time.monotonic()
         if not state.waiting:
             self._waiting_since = now
-        self._show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
+        waited_s = now - self._waiting_since
+        self._show_line(status_line(state, state.last_heard, now, waited_s, note=self._read_note()))
 
     def _show_line(self, line: StatusLine) -> None:
         if line == self._line:
@@ -94,8 +98,9 @@ class StatusBar(QWidget):
         self._name_details()
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """Show the details at once."""
-        QToolTip.showText(event.globalPosition().toPoint(), self.toolTip(), self)
+        """Ask for the panel of the cluster."""
+        if event.button() is Qt.MouseButton.LeftButton:
+            self.asked.emit()
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme

@@ -181,5 +181,12 @@ QDialog QListView {{ background: transparent; outline: 0; }}
 QDialog QListView::item {{ padding: 8px 12px; border-radius: 8px; color: {text}; }}
 QDialog QListView::item:selected {{ background: {accent_soft}; color: {text}; }}
 QDialog QListView::item:hover:!selected {{ background: {hover}; }}
+QTableView {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; outline: 0; }}
+QTableView:focus {{ border: 1px solid {accent}; }}
+QTableView::item {{ padding: 4px 12px; color: {text}; }}
+QTableView::item:selected {{ background: {accent_soft}; color: {text}; }}
+QHeaderView {{ background: {raised}; }}
+QHeaderView::section {{ background: {raised}; color: {quiet}; border: 0; border-bottom: 1px solid {border};
+    padding: 8px 12px; }}
 QSplitter::handle {{ background: {border}; }}
 """

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from parley import ClusterPing, NodePing
-from parley.chat import safe_name
+from parley.chat import NO_TLS, safe_name
 from parley.terminal import text
-from parley.terminal.cluster_text import NO_TLS, elsewhere_lines
+from parley.terminal.cluster_text import elsewhere_lines
 from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import say
 from parley.terminal.exits import ExitCode

@@ -13,8 +13,9 @@ from parley import (
     NodeStatus,
     Setting,
 )
+from parley.chat import certificate_lines
 from parley.terminal import doctor_findings
-from parley.terminal.cluster_text import certificate_lines, cluster_lines
+from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.doctor_findings import Finding, Severity
 from parley.terminal.ping_command import ping_lines
 from parley.terminal.text import setting_lines

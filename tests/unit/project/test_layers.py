@@ -218,6 +218,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.position",
     ),
     "client/parley/chat": (
+        "parley.cluster_model",
         "parley.model",
         "parley.presence_model",
         "parley.receipt_model",

@@ -1,0 +1,84 @@
+"""What the window asks about the cluster, on the SDK's loop. Each request ends: the SDK bounds each of its calls."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from parley import ClientState, ConnectionState, Node, RefusedError
+from parley.chat import people_note
+from parley.gui.defects import as_parley_error
+from parley.gui.events import ClusterNoted, ClusterTold, Event, LeaderTold, RightsTold
+from parley.gui.port import Client
+
+LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 300.0
+CHECK_AGAIN_S = 30.0
+CHECK_AFTER_S = (1.0, 10.0)
+
+
+async def ask_rights(client: Client) -> Event:
+    """Return whether the account is an administrator: only those may list invitations."""
+    try:
+        await (await client.administration()).invitations()
+    except RefusedError:
+        return RightsTold(administrator=False)
+    return RightsTold(administrator=True)
+
+
+async def ask_status(client: Client) -> Event:
+    """Return what all nodes tell."""
+    return ClusterTold(await client.cluster_status())
+
+
+async def transfer(client: Client, name: str) -> Event:
+    """Transfer leadership. Return the leader."""
+    return LeaderTold(await (await client.administration()).transfer_leadership(name))
+
+
+class NoteTimes:
+    """When the window asks the connected node whether there is something to tell.
+
+    It asks soon after the nodes or the connection changed, at a random moment, so that many windows that reconnect at
+    once do not ask at once. Else it asks every CHECK_EVERY_S, and every CHECK_AGAIN_S while there is something to tell.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._left_s = CHECK_EVERY_S
+        self._seen: tuple[str, tuple[Node, ...]] = ("", ())
+
+    def is_due(self, state: ClientState, elapsed_s: float) -> bool:
+        """Return whether to ask now. `elapsed_s` is the time since the last call."""
+        self._left_s -= elapsed_s
+        here = (state.address, state.nodes)
+        if here != self._seen:
+            self._seen = here
+            self._left_s = min(self._left_s, self._rng.uniform(*CHECK_AFTER_S))
+        return self._left_s <= 0 and state.connection is ConnectionState.CONNECTED
+
+    def asked(self, *, is_something_told: bool) -> None:
+        """Record that the node was asked."""
+        self._left_s = CHECK_AGAIN_S if is_something_told else CHECK_EVERY_S
+
+
+async def follow_note(client: Client, put: Callable[[Event], None]) -> None:
+    """Send what people should know of the cluster, as the connected node tells it, until cancelled."""
+    times, told = NoteTimes(Random()), ""  # noqa: S311 - no secret
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        if times.is_due(client.state, LOOK_EVERY_S):
+            note = await ask_note(client)
+            if note is not None and note != told:
+                told = note
+                put(ClusterNoted(note))
+            times.asked(is_something_told=bool(told))
+
+
+async def ask_note(client: Client) -> str | None:
+    """Return what people should know, or None if the node does not answer. A defect here ends no session."""
+    try:
+        status = await (await client.administration()).node_status(client.state.address)
+    except Exception as error:
+        as_parley_error(error)
+        return None
+    return None if status.error else people_note(status)
