@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from parley import ClusterMember, ClusterStatus, NodeStatus
+from parley import ClusterMember, ClusterStatus, Device, NodeStatus
 from parley.gui import events
 from parley.gui.main_window import MainWindow
 from parley.gui.shortcuts import show_settings, show_shortcuts
@@ -82,6 +83,27 @@ def cluster_for_people(window: MainWindow) -> None:
     window.account_dialogs.cluster.told(events.RightsTold(administrator=False))
 
 
+def display_name(window: MainWindow) -> None:
+    """Show the display name."""
+    window.account_dialogs.change_name()
+    window.account_dialogs.told(events.NameTold("Ann Lee"))
+
+
+def devices(window: MainWindow) -> None:
+    """Show the devices of the account."""
+    window.account_dialogs.show_devices()
+    now_ms = time.time_ns() // 1_000_000
+    window.account_dialogs.told(
+        events.DevicesListed(
+            (
+                Device("aa" * 16, "ward-pc", now_ms - 3_600_000, True, True),
+                Device("bb" * 16, "anns-laptop", now_ms - 3 * 86_400_000, True, False),
+                Device("cc" * 16, "old-phone", now_ms - 90 * 86_400_000, False, False),
+            )
+        )
+    )
+
+
 def updated(window: MainWindow) -> None:
     """Show the window while nodes are updated."""
     window.app_state.apply(events.ClusterNoted("nodes are being updated"))
@@ -95,4 +117,6 @@ DIALOGS: tuple[tuple[str, Callable[[MainWindow], None]], ...] = (
     ("gui-transfer", transfer),
     ("gui-cluster-for-people", cluster_for_people),
     ("gui-updated", updated),
+    ("gui-display-name", display_name),
+    ("gui-devices", devices),
 )

@@ -113,6 +113,7 @@ class ScriptedSdk:
         self.ended_oldest = False
         self.left_nothing = False
         self.administrator = False
+        self.display_name = ""
         self.cluster = CLUSTER
         self.cluster_asked = 0
         self.node_fails: Exception | None = None
@@ -398,6 +399,12 @@ class ScriptedClient:
         if self.sdk.invitation and code != self.sdk.invitation:
             raise RefusedError("The code is wrong, was used already, or is over. Nothing was changed.")
 
+    async def set_display_name(self, display_name: str) -> None:
+        self.reach()
+        if len(display_name) > 64:
+            raise RefusedError("The display name is too long. Nothing was changed.")
+        self.sdk.display_name = display_name
+
     async def administration(self) -> ScriptedAdministration:
         return ScriptedAdministration(self.sdk, self.reach)
 
@@ -431,7 +438,9 @@ class ScriptedClient:
 
     async def list_accounts(self, pattern: str = "", *, limit: int = 100) -> tuple[Account, ...]:
         self.reach()
-        return tuple(account for account in PEOPLE if account.name.startswith(pattern.removesuffix("*")))
+        named = self.sdk.display_name
+        people = [replace(one, display_name=named) if one.name == self.signed_in_as else one for one in PEOPLE]
+        return tuple(account for account in people if account.name.startswith(pattern.removesuffix("*")))
 
     async def list_channels(self) -> tuple[ListedChannel, ...]:
         self.reach()

@@ -48,6 +48,7 @@ def devices_dialog(desktop: Desktop) -> DevicesDialog:
 def test_the_account_menu_leads_to_password_and_devices(desktop: Desktop) -> None:
     dialogs = desktop.window.account_dialogs
     for name, opened in (
+        ("Display name", lambda: dialogs.name),
         ("Change the password", lambda: dialogs.password),
         ("Devices", lambda: dialogs.devices),
     ):
@@ -60,6 +61,51 @@ def test_the_account_menu_leads_to_password_and_devices(desktop: Desktop) -> Non
         assert dialog.isVisible()
         dialog.reject()
         assert opened() is None
+
+
+def test_the_display_name_is_shown_and_changed_by_keys(desktop: Desktop) -> None:
+    desktop.sdk.display_name = "Ann Lee"
+    dialogs = desktop.window.account_dialogs
+    dialogs.change_name()
+    dialog = dialogs.name
+    assert dialog is not None
+    assert not dialog.submit.isEnabled(), "nobody overwrites a name that was not seen"
+    desktop.until(lambda: dialog.field.text() == "Ann Lee")
+    assert "beside ann" in dialog.note.text()
+    QTest.keyClicks(dialog.field, "x" * 65)
+    QTest.keyClick(dialog.field, Qt.Key.Key_Return)
+    desktop.until(lambda: "too long" in dialog.note.text())
+    assert desktop.sdk.display_name == "Ann Lee"
+    dialog.field.selectAll()
+    QTest.keyClicks(dialog.field, " Dr. Lee ")
+    QTest.keyClick(dialog.field, Qt.Key.Key_Return)
+    desktop.until(lambda: dialogs.name is None)
+    assert desktop.sdk.display_name == "Dr. Lee"
+    assert "Others see you as Dr. Lee now." in desktop.window.chat.empty.text()
+
+
+def test_a_display_name_that_the_cluster_does_not_tell_cannot_be_overwritten(desktop: Desktop) -> None:
+    desktop.sdk.unreachable = True
+    dialogs = desktop.window.account_dialogs
+    dialogs.change_name()
+    dialog = dialogs.name
+    assert dialog is not None
+    desktop.until(lambda: "could be reached" in dialog.note.text())
+    assert [dialog.field.isEnabled(), dialog.submit.isEnabled()] == [False, False]
+
+
+def test_the_display_name_is_removed_by_an_empty_one(desktop: Desktop) -> None:
+    desktop.sdk.display_name = "Ann Lee"
+    dialogs = desktop.window.account_dialogs
+    dialogs.change_name()
+    dialog = dialogs.name
+    assert dialog is not None
+    desktop.until(lambda: dialog.field.hasFocus() and dialog.field.text() == "Ann Lee")
+    QTest.keyClick(dialog.field, Qt.Key.Key_Backspace)
+    QTest.keyClick(dialog.field, Qt.Key.Key_Return)
+    desktop.until(lambda: dialogs.name is None)
+    assert desktop.sdk.display_name == ""
+    assert "no display name" in desktop.window.chat.empty.text()
 
 
 def test_the_password_is_changed_and_the_dialog_closes(desktop: Desktop) -> None:

@@ -95,6 +95,7 @@ def test_an_administrator_sees_every_node_and_what_the_cluster_says(desktop: Des
     assert dialog.said.text().startswith("The cluster serves: 2 of 3 known nodes answer, n1 leads.")
     assert "n3 does not answer: The node did not answer" in dialog.said.text()
     assert not dialog.details.isVisible()
+    assert dialog.invite.field.text() == "parley invite NAME --account ann"
     assert dialog.add.field.text() == "parley cluster invite-node --account ann"
 
 
@@ -183,7 +184,17 @@ def test_that_nobody_answers_is_told_until_somebody_does(desktop: Desktop) -> No
 def test_tab_leads_through_the_panel_and_every_part_has_a_name(desktop: Desktop) -> None:
     dialog = administered(desktop)
     choose(dialog, 1)
-    parts = [dialog.table, dialog.add.field, dialog.add.copy, dialog.remove.field, dialog.remove.copy, dialog.transfer]
+    invite = dialog.invite
+    parts = [
+        dialog.table,
+        invite.field,
+        invite.copy,
+        dialog.add.field,
+        dialog.add.copy,
+        dialog.remove.field,
+        dialog.remove.copy,
+        dialog.transfer,
+    ]
     dialog.table.setFocus()
     met = []
     for _ in range(len(parts)):

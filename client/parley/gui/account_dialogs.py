@@ -1,4 +1,4 @@
-"""The dialogs of the account menu: password, devices, settings, and the panel of the cluster."""
+"""The dialogs of the account menu: display name, password, devices, settings, and the panel of the cluster."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +26,13 @@ from parley.gui.events import (
     DevicesListed,
     HiddenTold,
     LeaderTold,
+    NameTold,
     PasswordChanged,
     Refused,
     RightsTold,
     Unlocked,
 )
+from parley.gui.name_dialog import NameDialog
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.settings_dialog import SettingsDialog
 from parley.gui.settings_keeper import SettingsKeeper
@@ -151,9 +153,20 @@ class AccountDialogs(QObject):
         self._window = parent
         self._commands = commands
         self.cluster = ClusterPanel(parent, commands, read_state)
+        self._read_state = read_state
+        self.name: NameDialog | None = None
         self.password: PasswordDialog | None = None
         self.devices: DevicesDialog | None = None
         self.settings: SettingsDialog | None = None
+
+    def change_name(self) -> None:
+        """Show the display name, to be changed."""
+        if self.name is None:
+            dialog = self.name = NameDialog(self._read_state().account, self._window)
+            dialog.asked.connect(self._commands().set_display_name)
+            dialog.finished.connect(lambda: self._closed(dialog))
+            dialog.open()
+            self._commands().ask_display_name()
 
     def change_password(self) -> None:
         """Ask for the old and the new password."""
@@ -195,17 +208,30 @@ class AccountDialogs(QObject):
             case HiddenTold(hidden):
                 if self.settings is not None:
                     self.settings.show_hidden(hidden)
+            case NameTold(name, changed=changed):
+                return self._name_told(name, changed=changed)
             case RightsTold() | ClusterTold() | LeaderTold():
                 self.cluster.told(answer)
             case Unlocked(problem):
                 self.unlock_answered.emit(problem)
         return ""
 
+    def _name_told(self, name: str, *, changed: bool) -> str:
+        if self.name is not None and changed:
+            self.name.accept()
+        elif self.name is not None:
+            self.name.show_name(name)
+        if not changed:
+            return ""
+        return f"Others see you as {safe_name(name)} now." if name else "You have no display name any more."
+
     def refused(self, refusal: Refused) -> bool:
         """Show why something was not done. Return false if no dialog of it is open."""
         match refusal.action:
             case Action.CHANGE_PASSWORD if self.password is not None:
                 self.password.tell(refusal.text)
+            case Action.NAME if self.name is not None:
+                self.name.tell(refusal.text)
             case Action.CLUSTER:
                 return self.cluster.refused(refusal.text)
             case Action.DEVICES if self.devices is not None:
@@ -219,11 +245,13 @@ class AccountDialogs(QObject):
     def close(self) -> None:
         """Close what is open, because nobody is signed in any more."""
         self.cluster.close()
-        for dialog in (self.password, self.devices, self.settings):
+        for dialog in (self.name, self.password, self.devices, self.settings):
             if dialog is not None:
                 dialog.reject()
 
     def _closed(self, dialog: QDialog) -> None:
+        if dialog is self.name:
+            self.name = None
         if dialog is self.password:
             self.password = None
         if dialog is self.devices:

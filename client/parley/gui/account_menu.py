@@ -22,6 +22,7 @@ def pop_up(window: "MainWindow") -> None:
     offer(menu, "Settings\tCtrl+,", lambda: show_settings(window))
     offer(menu, "Shortcuts\tF1", lambda: show_shortcuts(window))
     window.colours.add_to(menu)
+    offer(menu, "Display name", window.account_dialogs.change_name)
     offer(menu, "Change the password", window.account_dialogs.change_password)
     offer(menu, "Devices", window.account_dialogs.show_devices)
     offer(menu, "Cluster", window.account_dialogs.cluster.open)

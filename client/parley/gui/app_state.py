@@ -198,6 +198,7 @@ class ChatAppState:
                 events.PasswordChanged()
                 | events.DevicesListed()
                 | events.HiddenTold()
+                | events.NameTold()
                 | events.Unlocked()
                 | events.RightsTold()
                 | events.ClusterTold()

@@ -13,7 +13,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley import NotSignedInError, ParleyError, Target, UnreachableError
-from parley.gui import cluster_requests, events
+from parley.gui import cluster_requests, events, own_name
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.defects import as_parley_error
@@ -182,6 +182,12 @@ class Bridge(QObject):
     def sign_out_other_devices(self) -> None:
         self._ask(Action.DEVICES, lambda worker: worker.list_devices(sign_out=""))
 
+    def ask_display_name(self) -> None:
+        self._ask_client(Action.NAME, own_name.ask)
+
+    def set_display_name(self, name: str) -> None:
+        self._ask_client(Action.NAME, lambda client: own_name.change(client, name))
+
     def ask_rights(self) -> None:
         self._ask_cluster(cluster_requests.ask_rights)
 
@@ -247,10 +253,13 @@ class Bridge(QObject):
     # ---- on the SDK's loop
 
     def _ask_cluster(self, asking: Callable[[Client], Coroutine[Any, Any, Event]]) -> None:
+        self._ask_client(Action.CLUSTER, asking)
+
+    def _ask_client(self, action: Action, asking: Callable[[Client], Coroutine[Any, Any, Event]]) -> None:
         async def ask(worker: ClientWorker) -> None:
             self._mailbox.put(await asking(await worker.client()))
 
-        self._ask(Action.CLUSTER, ask)
+        self._ask(action, ask)
 
     def _ask(
         self,

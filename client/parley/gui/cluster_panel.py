@@ -26,6 +26,7 @@ from parley.chat import (
     COLUMNS,
     NodeRow,
     add_command,
+    invite_command,
     node_rows,
     panel_lines,
     reached_text,
@@ -90,7 +91,7 @@ class ClusterDialog(PlainDialog):
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         self.column.addLayout(grid)
-        self.add, self.remove = _Command(grid, 0), _Command(grid, 1)
+        self.invite, self.add, self.remove = (_Command(grid, row) for row in range(3))
         self.transfer = QPushButton("Transfer leadership")
         self.transfer.clicked.connect(self._ask_transfer)
         self.transfer.hide()
@@ -210,6 +211,7 @@ class ClusterDialog(PlainDialog):
         self.transfer.setEnabled(row is not None and row.can_lead and not self._is_transferring)
         self.transfer.setText(f"Transfer leadership to {row.name}" if row and row.can_lead else "Transfer leadership")
         is_shown = not self.table.isHidden()
+        self.invite.show_command("Invite somebody", invite_command(self._account) if is_shown else "")
         self.add.show_command("Add a node", add_command(self._account) if is_shown else "")
         named = row.name if row is not None and is_shown else ""
         self.remove.show_command(f"Remove {named}", remove_command(named, self._account) if named else "")

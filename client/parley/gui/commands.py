@@ -117,6 +117,12 @@ class Commands(Protocol):
     def sign_out_other_devices(self) -> None:
         """Sign out all other devices of the account, and list all again."""
 
+    def ask_display_name(self) -> None:
+        """Ask for the display name of the account."""
+
+    def set_display_name(self, name: str) -> None:
+        """Change the display name of the account. An empty one removes it."""
+
     def ask_rights(self) -> None:
         """Ask whether the account is an administrator."""
 

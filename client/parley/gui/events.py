@@ -152,6 +152,14 @@ class HiddenTold:
 
 
 @dataclass(frozen=True, slots=True)
+class NameTold:
+    """The display name of the account. `changed`: the person changed it here."""
+
+    display_name: str
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RightsTold:
     """Whether the account is an administrator."""
 
@@ -229,6 +237,7 @@ class Action(StrEnum):
     CHANGE_PASSWORD = "change the password"  # noqa: S105 - no secret
     DEVICES = "devices"
     PRESENCE = "presence"
+    NAME = "display name"
     CLUSTER = "cluster"
     LOST = "lost messages"
     OTHER = "other"
@@ -246,7 +255,7 @@ class Refused:
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
 ClusterAnswer = RightsTold | ClusterTold | LeaderTold
-AccountTold = PasswordChanged | DevicesListed | HiddenTold | Unlocked | ClusterAnswer
+AccountTold = PasswordChanged | DevicesListed | HiddenTold | NameTold | Unlocked | ClusterAnswer
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = ClusterNoted | DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded
