@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from PySide6.QtCore import Qt
@@ -170,6 +171,20 @@ def test_the_command_that_removes_the_chosen_node_is_shown_and_copied(desktop: D
     dialog.remove.copy.setFocus()
     QTest.keyClick(dialog.remove.copy, Qt.Key.Key_Space)
     assert QGuiApplication.clipboard().text() == "parley cluster remove n3 --account ann"
+
+
+def test_no_part_of_the_panel_covers_another_one_whatever_is_told(desktop: Desktop) -> None:
+    long = "the disk is nearly full, so the node takes no more messages " * 4
+    desktop.sdk.cluster = ClusterStatus(tuple(replace(node, disk=long, clock=long) for node in CLUSTER.nodes))
+    dialog = administered(desktop)
+    choose(dialog, 2)
+    parts = [dialog.here, dialog.table, dialog.said, dialog.add.field, dialog.remove.field, dialog.note, dialog.leave]
+
+    def is_in_order() -> bool:
+        return all(upper.geometry().bottom() < lower.geometry().top() for upper, lower in pairwise(parts))
+
+    desktop.until(is_in_order)
+    assert dialog.said.height() >= dialog.said.heightForWidth(dialog.said.width()), "the whole text is in sight"
 
 
 def test_that_nobody_answers_is_told_until_somebody_does(desktop: Desktop) -> None:

@@ -36,6 +36,7 @@ from parley.gui.name_dialog import NameDialog
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.settings_dialog import SettingsDialog
 from parley.gui.settings_keeper import SettingsKeeper
+from parley.gui.theme import GRID
 
 MIN_PASSWORD = 8
 
@@ -91,6 +92,10 @@ class DevicesDialog(PlainDialog):
         super().__init__("Devices", parent)
         self.list = QListWidget()
         self.list.setAccessibleName("Your devices")
+        self.list.setFrameShape(QListWidget.Shape.NoFrame)
+        self.list.setWordWrap(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(64 * GRID)
         self.column.addWidget(self.list)
         self.sign_out = QPushButton("Sign out")
         self.sign_out_others = QPushButton("Sign out all others")

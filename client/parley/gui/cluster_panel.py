@@ -132,7 +132,6 @@ class ClusterDialog(PlainDialog):
             if chosen == (row.name, row.address) and self.table.currentRow() != at:
                 self.table.selectRow(at)
         self._tell_in(self.said, "\n".join(panel_lines(status, time.time())))
-        self.resize(self.width(), max(self.height(), self.column.totalHeightForWidth(self.width())))
         if not self._keeps_note:
             self.note.setText("")
         self._choose()
@@ -215,6 +214,12 @@ class ClusterDialog(PlainDialog):
         self.add.show_command("Add a node", add_command(self._account) if is_shown else "")
         named = row.name if row is not None and is_shown else ""
         self.remove.show_command(f"Remove {named}", remove_command(named, self._account) if named else "")
+        self._fit()
+
+    def _fit(self) -> None:
+        """Become as high as all parts need. Qt does not see to it for texts of several lines."""
+        self.column.activate()
+        self.resize(self.width(), max(self.height(), self.column.totalHeightForWidth(self.width())))
 
     def _ask_transfer(self) -> None:
         row = self._chosen
