@@ -56,6 +56,8 @@ demo: $(READY) ## Kill the leader five times under load and count every message 
 chaos: $(READY) ## Kill the leader under load (build/demo.json), then run the tests that are too long for make test
 	@python -m scripts.demo $(ARGS)
 	python -m pytest -m campaign
+	@bash scripts/gui_libraries.sh $(BIN)/python
+	python -m pytest -m campaign -p pytest-qt tests/gui
 	@python -m tests.operations
 
 .PHONY: operations
