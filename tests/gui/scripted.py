@@ -502,7 +502,7 @@ class ScriptedClient:
 
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         self.reach()
-        return self.sdk.listed
+        return self.sdk.listed[:limit]
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         return ()

@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from parley import ConnectionState, HistoryPage, Message, Target
+from parley import ConnectionState, ConversationKind, HistoryPage, Message, Target
 from tests.gui.scripted import direct
 from tests.gui.test_main_window import Desktop, Keep
 
@@ -95,6 +95,17 @@ def test_coming_back_to_the_window_opens_nothing_and_tells_nobody_that_anything_
     QTest.qWait(0)
     assert desktop.open_title == ""
     assert (desktop.sdk.read, desktop.sdk.history_asked) == ([], [])
+
+
+def test_the_list_has_all_of_2000_conversations(desktop: Desktop) -> None:
+    last = desktop.sdk.message("ben", "x")
+    ward = replace(BEN, kind=ConversationKind.CHANNEL)
+    desktop.sdk.listed = tuple(
+        replace(ward, id=number, title=f"Ward {number}", last=replace(last, conversation_id=number))
+        for number in range(5000, 7000)
+    )
+    desktop.signed_in()
+    desktop.until(lambda: len(desktop.items) == 2000)
 
 
 def test_arrow_keys_walk_through_the_list_and_only_enter_opens(desktop: Desktop) -> None:

@@ -28,8 +28,7 @@ _OWN = (
     "SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine, "
     "'[]' AS subjects, urgent FROM outbox WHERE message_id > 0 AND status = 3"
 )
-# What is known of conversations without asking the cluster: received messages, and own accepted ones of this device.
-_KNOWN = f"(SELECT {_COLUMNS} FROM inbox UNION ALL {_OWN})"  # noqa: S608 - constants only
+_SOURCES = ("inbox", f"({_OWN})")  # what is known without the cluster: received messages, and own accepted ones
 _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements stay prepared
 
 
@@ -134,8 +133,8 @@ def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit
         place, most_newer = (read_up_to + 1 if start.around_id is None else start.around_id), limit - limit // 2
     else:
         place, most_newer = start.before_id or MAX_ID, 0
-    newer = _rows(connection, conversation_id, "id >= ? ORDER BY id", place, limit if most_newer else 0)
-    older = _rows(connection, conversation_id, "id < ? ORDER BY id DESC", place, 0 if most_newer == limit else limit)
+    newer = _rows(connection, conversation_id, ">= ?2", "", place, limit if most_newer else 0)
+    older = _rows(connection, conversation_id, "< ?2", "DESC", place, 0 if most_newer == limit else limit)
     most_newer = max(most_newer, limit - len(older)) if most_newer else 0
     most_older = limit - len(newer[:most_newer])
     own_id = directory.own_id(connection)
@@ -150,10 +149,22 @@ def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit
     return replace(found, lost=lost.of_page(connection, target, found, limit))
 
 
-def _rows(connection: apsw.Connection, conversation_id: int, where: str, place: int, most: int) -> list[Any]:
+def _rows(
+    connection: apsw.Connection, conversation_id: int, where: str, order: str, place: int, most: int
+) -> list[Any]:
     """Return the first rows on one side of a place, and one more if there is one."""
-    rest = f"FROM {_KNOWN} WHERE conversation_id = ? AND {where} LIMIT ?"
+    rest = f"FROM ({_first('?1', f'id {where}', order, '?3')}) ORDER BY id {order} LIMIT ?3"
     return list(fetch(connection, _COLUMNS, rest, (conversation_id, place, most + 1)))
+
+
+def _first(conversation_id: str, where: str, order: str, most: str) -> str:
+    """Return a query for the first rows of each source, all arguments as SQL.
+
+    Each source is limited by itself. SQLite would otherwise fetch and sort the whole conversation for every page.
+    """
+    found = f"WHERE conversation_id = {conversation_id} AND {where} ORDER BY id {order} LIMIT {most}"
+    parts = (f"SELECT * FROM (SELECT {_COLUMNS} FROM {source} {found})" for source in _SOURCES)  # noqa: S608
+    return " UNION ALL ".join(parts)
 
 
 def _known(connection: apsw.Connection, conversation_id: int) -> Conversation | None:
@@ -168,8 +179,8 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
     the cluster's.
     """
     own_id = directory.own_id(connection)
-    last = f"""(SELECT json_array({_COLUMNS}) FROM {_KNOWN} AS k
-                WHERE k.conversation_id = c.id ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - constants only
+    last = f"""(SELECT json_array({_COLUMNS}) FROM ({_first("c.id", "id > 0", "DESC", "1")}) AS k
+                ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - constants only
     marked = """max(coalesce((SELECT up_to FROM reads WHERE conversation_id = c.id), 0),
                     coalesce((SELECT read_up_to FROM members WHERE conversation_id = c.id AND account_id = ?), 0))"""
     rows = fetch(

@@ -33,7 +33,7 @@ from parley.gui.port import Client, Connect
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
-OPEN_LISTED = 10_000
+LISTED = 10_000
 COMPLETIONS = 20
 LOST_LISTED = 1000
 HEARD_EVERY_S = 1.0
@@ -158,8 +158,8 @@ class ClientWorker:
         lived = False
         lost_sent, read = 0, dict[int, int]()
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
-            self._put_list(client, await client.cached_conversations())
-            self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
+            self._put_list(client, await client.cached_conversations(limit=LISTED))
+            self._put(events.OwnListed(await client.outgoing(limit=LISTED)))
             await self._list_lost(client)
             async for change in changes:
                 await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
@@ -171,7 +171,7 @@ class ClientWorker:
                     lost_sent = change.state.lost_sent
                     await self._list_lost(client)
                 if change.reload:
-                    self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
+                    self._put(events.OwnListed(await client.outgoing(limit=LISTED)))
                 shared = change.state.connection is ConnectionState.SHARED
                 connected = shared or change.state.connection is ConnectionState.CONNECTED
                 if (connected and not listed) or change.reload:
@@ -206,12 +206,12 @@ class ClientWorker:
             self._stale.clear()
             for _ in range(2):  # what the other one has read may have been on its way to the cluster
                 with suppress(ParleyError):
-                    self._put_list(client, await client.conversations())
+                    self._put_list(client, await client.conversations(limit=LISTED))
                 await asyncio.sleep(LIST_AGAIN_EVERY_S)
 
     async def _list(self, client: Client) -> None:
         try:
-            self._put_list(client, await client.conversations())
+            self._put_list(client, await client.conversations(limit=LISTED))
         except ParleyError as error:
             self._put(events.Refused(Action.OTHER, error.text))
 

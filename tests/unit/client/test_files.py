@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ def test_bodies_come_back_as_they_were(file: apsw.Connection, body: str) -> None
 
 _WRITER = """
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from parley.device import outbox
@@ -274,6 +276,41 @@ def test_the_latest_conversation_comes_first_whatever_its_ids(file: apsw.Connect
     directory.learn(file, [], [direct(7), direct(8, other=3)])
     store(file, message(900, conversation_id=7), replace(message(2, conversation_id=8), sent_at_ms=10_000))
     assert [c.id for c in inbox.conversations(file, 10)] == [8, 7]
+
+
+def steps(file: apsw.Connection, work: Callable[[], object]) -> int:
+    """How much SQLite does for some work, in tens of steps of its machine."""
+    counted = [0]
+
+    def count() -> bool:
+        counted[0] += 1
+        return False
+
+    file.set_progress_handler(count, 10)
+    work()
+    file.set_progress_handler(None)
+    return counted[0]
+
+
+@pytest.mark.parametrize("start", [HistoryStart(), HistoryStart(before_id=90), HistoryStart(after_id=10)])
+def test_a_page_and_the_list_cost_the_same_however_long_the_conversation_is(
+    file: apsw.Connection, start: HistoryStart
+) -> None:
+    directory.learn(file, [], [direct()])
+    outbox.add(file, [(BOB, "mine")], 1)
+    outbox.claim(file, 1)
+    outbox.settle(file, [accepted(1, 50)])
+    store(file, *(message(id_) for id_ in range(1, 101) if id_ != 50))
+    inbox.set_read(file, 7, 5000)
+
+    def look() -> list[int]:
+        inbox.conversations(file, 10)
+        return [one.id for one in inbox.page(file, Target(conversation_id=7), start, 20).messages]
+
+    assert len(look()) == 20
+    before = steps(file, look)
+    store(file, *map(message, range(101, 5001)))
+    assert steps(file, look) < 1.2 * before
 
 
 # ---- accounts, conversations, members
