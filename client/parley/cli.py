@@ -252,6 +252,14 @@ async def chat(
     create: Annotated[
         bool, typer.Option("--register", help="Create the account if it does not exist. Default: ask.")
     ] = False,
+    in_lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines/--screen",
+            help="Print line by line, for screen readers too, or show list and conversation on the whole screen of the "
+            "terminal. Pipes and dumb terminals have lines.",
+        ),
+    ] = True,
 ) -> int:
     """Chat: send what you type and show what comes. The command /help lists more.
 
@@ -259,7 +267,7 @@ async def chat(
     """
     from parley.terminal.chat import chat as run_chat  # its libraries take long to load
 
-    return await run_chat(options, to or where or "", create=create)
+    return await run_chat(options, to or where or "", create=create, in_lines=in_lines)
 
 
 @app.command(epilog=EPILOG)

@@ -39,6 +39,7 @@ class ConversationItem:
     topic: str = ""
     standing: Standing = Standing.OPEN
     muted: bool = False
+    urgent: bool = False
 
     @property
     def about(self) -> str:
@@ -194,6 +195,7 @@ class Conversations:
             safe_name(conversation.topic) if line.channel and conversation is not None else "",
             line.standing(self.book),
             line.muted,
+            line.urgent,
         )
 
 

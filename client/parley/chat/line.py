@@ -47,12 +47,18 @@ class ConversationLine:
     draft: str = ""
     draft_unsaved: bool = False
     draft_typed: bool = False
+    urgent_up_to: int = 0
 
     @property
     def unread(self) -> int:
         """Return the number of unread messages: those the cluster listed and those that came since."""
         listed = max(0, self.unread_listed) if self.read_up_to < self.listed_up_to else 0
         return listed + len(self.arrived)
+
+    @property
+    def urgent(self) -> bool:
+        """Return true if an urgent message that this device knows is unread."""
+        return bool(self.unread) and self.urgent_up_to > self.read_up_to
 
     @property
     def is_empty(self) -> bool:
@@ -189,6 +195,8 @@ class ConversationLine:
 
     def take_last(self, message: Message | None) -> bool:
         """Record the newest message of a page or a list. Return false if a newer one is known."""
+        if message is not None and message.urgent and not message.mine:
+            self.urgent_up_to = max(self.urgent_up_to, message.id)
         if message is None or (self.last is not None and message.id < self.last.id):
             return False
         changed = self.last != message
@@ -233,6 +241,7 @@ class ConversationLine:
             self.unread_listed, self.listed_up_to = other.unread_listed, other.listed_up_to
         self.arrived = sorted({*self.arrived, *other.arrived})
         self.read(other.read_up_to)
+        self.urgent_up_to = max(self.urgent_up_to, other.urgent_up_to)
         if not self.draft:
             self.draft, self.draft_unsaved = other.draft, other.draft_unsaved
 

@@ -17,6 +17,7 @@ from parley import (
 )
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
+from parley.terminal.messenger import MessengerScreen
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.outage import fails_with_tls
 from parley.terminal.password import VARIABLE, read_password, typed_password
@@ -30,15 +31,33 @@ LAST_MESSAGES_S = 10.0
 EARLIER_LINES = 100
 
 
-async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
-    """Run a chat. Return KEPT if messages of this chat still wait. A signal that ends it hides no waiting message."""
+async def chat(
+    options: ConnectionOptions,
+    to: str,
+    *,
+    create: bool,
+    in_lines: bool = True,
+    screen: TerminalScreen | None = None,
+) -> int:
+    """Run a chat. Return KEPT if messages of this chat still wait. A signal that ends it hides no waiting message.
+
+    Unless `in_lines` is set, it takes the whole screen of a terminal that can move its cursor.
+    """
     async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         await sign_in(options, client, create=create)
         if screen is None:
-            screen = await _screen(client) if interactive else PlainScreen()
+            screen = await _screen(client, in_lines=in_lines) if interactive else PlainScreen()
         target = await find_target(client, to) if to else None
-        view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
+        messenger = screen if isinstance(screen, MessengerScreen) else None
+        view = ChatView(
+            client,
+            screen.show,
+            screen.quiet,
+            target,
+            mark_read=screen.interactive and messenger is None,
+            show_message=messenger.show_message if messenger else None,
+        )
         typed = TypedLines(view, screen)
         try:
             await _run(
@@ -69,8 +88,10 @@ async def _run(
     client: ParleyClient, view: ChatView, screen: TerminalScreen, typed: TypedLines, *, in_background: bool
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(view.receive(with_history=screen.interactive)),
+        messenger = screen if isinstance(screen, MessengerScreen) else None
+        tasks = [group.create_task(messenger.work(client, view))] if messenger else []
+        tasks += [
+            group.create_task(view.receive(with_history=screen.interactive and messenger is None)),
             group.create_task(view.follow()),
             group.create_task(view.keep_time()),
             group.create_task(view.learn_names()),
@@ -146,9 +167,12 @@ def print_note(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-async def _screen(client: ParleyClient) -> TerminalScreen:
+async def _screen(client: ParleyClient, *, in_lines: bool) -> TerminalScreen:
     """Return the screen for a person: a plain one if the terminal cannot move its cursor."""
-    return DumbScreen() if is_dumb_terminal() else PromptScreen(await _earlier(client))
+    if is_dumb_terminal():
+        return DumbScreen()
+    earlier = await _earlier(client)
+    return PromptScreen(earlier) if in_lines else MessengerScreen(earlier)
 
 
 async def _earlier(client: ParleyClient) -> list[str]:

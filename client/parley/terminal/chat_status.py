@@ -27,13 +27,16 @@ class ChatStatus:
         chats: Chats,
         own: OwnMessages,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tells_last: bool = True,
     ) -> None:
-        """`show` prints a line."""
+        """`show` prints a line. With `tells_last`, the status line has the mark of the last own message."""
         self._client = client
         self._show = show
         self._chats = chats
         self._own = own
         self._clock = clock
+        self._tells_last = tells_last
         self.typists = Typists(clock)
 
     @property
@@ -45,7 +48,8 @@ class ChatStatus:
         """Return the status line while this conversation is open."""
         names = [safe_name(self._chats.book.name(account_id)) for account_id in self.typists.of(conversation_id)]
         typing = f" · {typing_text(names)}" if names else ""
-        last = f" · last message {text.MARKS[self._own.last_status]}" if self._own.last_status is not None else ""
+        mark = self._own.last_status if self._tells_last else None
+        last = f" · last message {text.MARKS[mark]}" if mark is not None else ""
         state = self._client.state
         return (
             safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S, names_leader=True).text)

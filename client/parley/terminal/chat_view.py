@@ -13,6 +13,7 @@ from typing import NoReturn
 from parley import (
     EVERYONE,
     BadInputError,
+    Changes,
     Conversation,
     HistoryStart,
     Message,
@@ -56,25 +57,32 @@ class ChatView:
         *,
         mark_read: bool,
         clock: Callable[[], float] = time.monotonic,
+        show_message: Callable[[str], None] | None = None,
     ) -> None:
-        """`show` prints a line, `quiet` a remark.
+        """`show` prints a line, `quiet` a remark, `show_message` a message of a conversation. Default: `show`.
 
         With `mark_read`, shown messages of the open conversation count as read.
         """
         self._client = client
         self._show = show
+        self._show_message = show_message or show
         self._quiet = quiet
         self.target = target
         self._mark_read = mark_read
         self.names: tuple[str, ...] = ()
         self.chats = Chats(client.signed_in_as)
-        self._own = OwnMessages(self.chats, show, quiet, clock, Refusals(client, quiet))
-        self._sends = SendQueue(client, self._own, lambda view: show(text.own_line(view, self.chats)), quiet)
-        self._status = ChatStatus(client, show, self.chats, self._own, clock)
+        self._own = OwnMessages(
+            self.chats, self._show_message, quiet, clock, Refusals(client, quiet), tells_late=show_message is None
+        )
+        self._sends = SendQueue(
+            client, self._own, lambda view: self._show_message(text.own_line(view, self.chats)), quiet
+        )
+        self._status = ChatStatus(client, show, self.chats, self._own, clock, tells_last=show_message is None)
         self._direct = DirectCommands(client, self._sends.send)
         self._in_history: dict[int, int] = {}
         self._session = SessionNews(quiet, SESSION_ENDED, "/lost lists them.")
         self.changed: Callable[[], None] = lambda: None
+        self.followed: Callable[[Changes], None] = lambda change: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/to": self._talk_to,
@@ -321,7 +329,7 @@ class ChatView:
                     continue
                 self._own.flush(everything=True)
                 self._direct.came(message)
-                self._show(self._incoming(message))
+                self._show_message(self._incoming(message))
                 if message.kind is not MessageKind.TEXT and self._is_open(message):
                     self._tell_standing()
                 if self._mark_read and self._is_open(message):
@@ -357,6 +365,7 @@ class ChatView:
                     self._own.marks_moved()
                 if change.typing:
                     self._status.take_typing(change.typing, self.changed)
+                self.followed(change)
                 self.changed()
 
     def _begin_anew(self) -> None:

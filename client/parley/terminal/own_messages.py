@@ -39,14 +39,20 @@ class OwnMessages:
         quiet: Callable[[str], None],
         clock: Callable[[], float],
         refusals: Refusals,
+        *,
+        tells_late: bool = True,
     ) -> None:
-        """`show` prints a line, `quiet` a remark. `chats` holds the marks of other members."""
+        """`show` prints a line, `quiet` a remark. `chats` holds the marks of other members.
+
+        With `tells_late`, a delivery after a message was shown is a remark. A screen that draws the mark needs none.
+        """
         self.refusals = refusals
         self.failures = Failures()
         self._chats = chats
         self._show = show
         self._quiet = quiet
         self._clock = clock
+        self._tells_late = tells_late
         self._sent: dict[int, _Sent] = {}
         self._beyond: set[int] = set()
         """Local ids of unsettled messages beyond MAX_TRACKED: they are not shown, but their results count."""
@@ -106,6 +112,7 @@ class OwnMessages:
                 late = view
         if late is not None:
             self.last_status = MessageStatus.DELIVERED
+        if late is not None and self._tells_late:
             key = self._chats.conversations.key_of_own(late)
             item = self._chats.item(key)
             who = f"all members of {item.title} have" if item.channel else f"{item.title} has"

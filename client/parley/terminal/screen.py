@@ -139,13 +139,14 @@ class DumbScreen(PlainScreen):
             sys.stdout.flush()
 
 
-class _Words(Completer):
+class Words(Completer):
     """Completes commands, and account names where a name belongs."""
 
     def __init__(self, view: ChatView) -> None:
         self._view = view
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Yield what may stand at the end of the line."""
         before = document.text_before_cursor
         command, space, typed = before.partition(" ")
         words = self._view.names
@@ -185,7 +186,7 @@ class PromptScreen:
         """Yield the typed lines until Ctrl-D. Ctrl-C empties the line."""
         session: PromptSession[str] = PromptSession(
             history=self._history,
-            completer=_Words(view),
+            completer=Words(view),
             complete_style=CompleteStyle.READLINE_LIKE,
             bottom_toolbar=lambda: view.status_line,
             erase_when_done=True,

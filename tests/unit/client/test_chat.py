@@ -23,7 +23,7 @@ from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.own_messages import OwnMessages
 from parley.terminal.refusals import Refusals
-from parley.terminal.screen import PromptScreen, _Words
+from parley.terminal.screen import PromptScreen, Words
 from parley.terminal.text import message_line
 from parley_proto.v1 import messaging_pb2 as pb
 from tests.support.node import InProcessCluster, InProcessNode, running_cluster
@@ -349,13 +349,13 @@ def delivered_to(cluster: InProcessCluster, channel: int, name: str) -> bool:
 # ---- a terminal
 
 
-def completions(words: _Words, typed: str) -> list[str]:
+def completions(words: Words, typed: str) -> list[str]:
     return [c.text for c in words.get_completions(Document(typed), CompleteEvent(completion_requested=True))]
 
 
 async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
     async with view(tmp_path) as shown:
-        words = _Words(shown.view)
+        words = Words(shown.view)
         assert completions(words, "/h") == ["/help", "/history"]
         assert completions(words, "/to b") == ["bob"]
         assert completions(words, "/to ") == ["anna", "bob", "carl"]

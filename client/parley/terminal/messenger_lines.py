@@ -1,0 +1,120 @@
+"""The lines of the messenger's screen as styled pieces: a row of a thread, an entry of the list. Pure.
+
+Texts are those of `parley.chat`. Here they get colours and a width.
+"""
+
+from datetime import date
+from functools import lru_cache
+
+from parley.chat import (
+    NOT_IN_CLUSTER,
+    ConversationItem,
+    Row,
+    clock_time,
+    counts_text,
+    day_label,
+    list_time,
+    marked,
+    safe_body,
+)
+from parley.terminal.cells import cells, cut, padded, wrap
+from parley.terminal.text import MARKS
+
+Piece = tuple[str, str]
+Line = tuple[Piece, ...]
+
+UNREAD = "not read yet"
+_INDENT = 6
+_NARROW = 30
+_TITLE = 12
+
+
+@lru_cache(maxsize=4096)
+def row_lines(row: Row, room: int, today: date) -> tuple[Line, ...]:
+    """Return a row of a thread, below the day and the divider if they belong there."""
+    lines: list[Line] = []
+    if row.new_day:
+        lines.append((("class:quiet", _ruled(day_label(row.at_ms, today), room)),))
+    if row.unread_above:
+        lines.append((("class:divider", _ruled(UNREAD, room)),))
+    at = f"{clock_time(row.at_ms)} "
+    if row.event:
+        lines += _paragraph((("class:quiet", at),), "class:quiet", row.shown, "", room)
+        return tuple(lines)
+    who = f"{'you' if row.mine else row.sender}: "
+    begin = (("class:quiet", at), ("class:own" if row.mine else "class:sender", cut(who, max(1, room // 2)) + " "))
+    style = "class:urgent" if row.urgent else ""
+    lines += _paragraph(begin, style, marked(row.shown, urgent=row.urgent), _known(row), room)
+    if row.retriable:
+        hint = f"{safe_body(row.detail)} /retry {row.local_id} sends it again, /cancel {row.local_id} removes it."
+        lines += [(("class:bad", " " * _indent(room) + line),) for line in wrap(hint.strip(), room - _indent(room))]
+    return tuple(lines)
+
+
+def _known(row: Row) -> str:
+    """Return the mark behind an own message or a lost one."""
+    if row.lost:
+        return f"({NOT_IN_CLUSTER})"
+    if row.status is None:
+        return ""
+    if row.others and not row.status.needs_person:
+        return f"{MARKS[row.status].split()[0]} {counts_text(row.delivered, row.read, row.others)}".rstrip()
+    return MARKS[row.status]
+
+
+def _indent(room: int) -> int:
+    return _INDENT if room >= _NARROW else 0
+
+
+def _paragraph(begin: Line, style: str, body: str, known: str, room: int) -> list[Line]:
+    """Return a text behind its beginning, with the mark after its last word if there is room, else below."""
+    taken, indent = sum(cells(text) for _, text in begin), _indent(room)
+    first_room = room - taken
+    if first_room < min(8, room):  # too narrow for both
+        lines: list[Line] = [begin]
+        texts = wrap(body, room - indent)
+        lines += [((style, " " * indent + text),) for text in texts]
+    else:
+        texts = wrap(body, room - indent, first_room)
+        lines = [(*begin, (style, texts[0])), *(((style, " " * indent + text),) for text in texts[1:])]
+    if known:
+        used = sum(cells(text) for _, text in lines[-1])
+        if used + 1 + cells(known) <= room:
+            lines[-1] = (*lines[-1], ("class:known", f" {known}"))
+        else:
+            lines += [(("class:known", " " * indent + part),) for part in wrap(known, room - indent)]
+    return lines
+
+
+def _ruled(text: str, room: int) -> str:
+    """Return a text in the middle of a line."""
+    text = cut(text, max(0, room - 4))
+    left = max(0, (room - cells(text) - 2) // 2)
+    right = max(0, room - cells(text) - 2 - left)
+    return cut(f"{'─' * left} {text} {'─' * right}", room)
+
+
+def item_lines(item: ConversationItem, room: int, today: date, *, chosen: bool, open_: bool) -> tuple[Line, Line]:
+    """Return an entry of the list: title with unread count and time, and below it the latest text.
+
+    A `!` before the count says that an urgent message is among the unread ones.
+    """
+    count = f"{'!' if item.urgent else ''}{item.unread}" if item.unread else ""
+    at = f" {list_time(item.at_ms, today)}" if item.at_ms else ""
+    if room - cells(count + at) < _TITLE:
+        at = ""
+    title = item.title + (" (account deleted)" if item.deleted else "") + (" (muted)" if item.muted else "")
+    head = f"{'▸' if open_ else ' '} {'#' if item.channel else ''}{title}"
+    unread = "class:unread" if item.unread and not item.muted else ""
+    you = "you: " if item.status is not None else "draft: " if item.draft else ""
+    style = " class:chosen" if chosen else ""
+    behind = f" {count}" if count else ""
+    left = max(1, room - cells(behind + at))
+    return (
+        (
+            (unread + style, head[:1] + padded(head[2:], left - 2, indent=1)),
+            (("class:urgent" if item.urgent else unread) + style, behind),
+            ("class:quiet" + style, at),
+        ),
+        (("class:quiet" + style, padded(f"{you}{item.preview}", room - 2, indent=2)),),
+    )

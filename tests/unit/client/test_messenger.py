@@ -1,0 +1,193 @@
+"""The chat on the whole screen: what is drawn, where typed lines go, and what counts as read."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from parley.terminal import messenger_desk
+from parley.terminal.exits import ExitCode
+from tests.unit.client.helpers import until
+from tests.unit.client.messenger import messenger
+from tests.unit.client.terminal import on_terminal
+from tests.unit.client.test_command import signed_in
+
+
+async def test_what_is_typed_is_sent_and_drawn_with_its_mark_beside_what_comes(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.type("hello\r")
+        await screen.shows("you: hello ✓")
+        screen.store("bob", "hi anna")
+        await screen.shows("bob: hi anna")
+        screen.type("half")
+        await screen.shows("bob> half")
+        screen.store("bob", "in between")
+        await screen.shows("bob: in between")
+        await screen.shows("bob> half")
+        screen.type(" typed\r")
+        await until(lambda: screen.cluster.bodies_for("bob") == ["hello", "half typed"], "the line stayed whole")
+        screen.type("\x03")
+        assert await asyncio.wait_for(screen.task, 30) == ExitCode.OK
+
+
+async def test_the_list_opens_a_conversation_and_what_was_half_typed_stays_as_its_draft(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.store("carl", "look here")
+        await screen.shows("carl", "1")
+        screen.type("for bob")
+        await screen.shows("bob> for bob")
+        screen.type("\t\x1b[B\x1b[A")
+        await screen.shows("  carl")
+        screen.type("\x1b[H\r")
+        await screen.shows("carl>")
+        await screen.shows("carl: look here")
+        screen.type("for carl\r")
+        await until(lambda: screen.cluster.bodies_for("carl") == ["for carl"], "it went to carl")
+        assert screen.cluster.bodies_for("bob") == []
+        screen.type("/to bob\r")
+        await screen.shows("bob> for bob")
+
+
+async def test_only_what_was_on_the_screen_counts_as_read(tmp_path: Path) -> None:
+    async with messenger(tmp_path, to="", rows=12) as screen:
+        for number in range(30):
+            screen.store("bob", f"line {number}")
+        await screen.shows("bob", "30")
+        assert screen.read_up_to() == 0
+        screen.type("\r")
+        await screen.shows("not read yet")
+        await screen.shows("bob: line 0")
+        await until(lambda: screen.read_up_to() > 0, "a mark moved")
+        assert not screen.has("bob: line 29")
+        assert screen.read_up_to() < 12
+        screen.type("\x1b[6~" * 10)
+        await screen.shows("bob: line 29")
+        await until(lambda: screen.read_up_to() >= 10, "the mark moves with the pages")
+
+
+async def test_page_up_loads_what_is_older_and_stays_there_while_messages_come(tmp_path: Path) -> None:
+    async with messenger(tmp_path, to="", rows=12) as screen:
+        for number in range(150):
+            screen.store("bob", f"line {number}")
+        await screen.shows("bob", "150")
+        screen.type("/to bob\r")
+        await screen.shows("bob: line 0")
+        screen.type("\x1b[F")
+        await screen.shows("bob: line 149")
+        screen.type("\x1b[5~\x1b[5~")
+        await screen.hides("bob: line 149")
+        before = [line for line in screen.lines if "bob: line" in line]
+        screen.store("bob", "newest")
+        await screen.shows("▼ ")
+        assert [line for line in screen.lines if "bob: line" in line] == before
+
+
+async def test_a_command_tells_in_notes_that_esc_closes_and_a_wrong_name_leaves_nobody(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.type("/help\r")
+        await screen.shows("Esc closes this", "lines more")
+        screen.type("\x1b")
+        await screen.hides("Esc closes this")
+        screen.type("/to ghost\r")
+        await screen.shows("There is no account ghost.")
+        screen.type("secret\r")
+        await screen.shows("No recipient was named.")
+        assert screen.cluster.bodies_for("bob") == []
+
+
+async def test_tab_completes_commands_and_names(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        await screen.shows("bob>")
+        screen.type("/hel\t")
+        await screen.shows("bob> /help")
+
+
+async def test_a_burst_is_drawn_a_few_times_and_the_typed_line_stays_whole(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.type("half")
+        await screen.shows("bob> half")
+        for number in range(1000):
+            screen.store("bob", f"burst {number}")
+        await screen.shows("bob: burst 999")
+        await screen.shows("bob> half")
+        assert screen.drawn < 500
+
+
+async def test_every_size_of_the_terminal_is_drawn(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.store("bob", "漢字と👩‍👩‍👧 שלום \x1b[2J\x07 end_of_it")
+        await screen.shows("end_of_it")
+        assert not any("\x1b" in line or "\x07" in line for line in screen.lines)
+        for columns, rows in ((59, 24), (20, 10), (5, 3), (1, 1), (200, 2), (80, 24)):
+            screen.resize(columns, rows)
+        await screen.shows("end_of_it")
+        screen.resize(40, 12)
+        await screen.shows("end_of_it")
+        screen.type("\t")
+        await screen.shows("▸ bob")
+        assert not screen.has("│")
+
+
+async def test_without_a_majority_the_line_waits_and_leaving_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.cluster.nodes[0].faults.no_majority = True
+        screen.cluster.announce()
+        screen.type("later\r")
+        await screen.shows("you: later …")
+        await screen.shows("1 message waiting")
+        screen.type("\x03")
+        assert await asyncio.wait_for(screen.task, 30) == ExitCode.KEPT
+    assert "Messages still wait." in capsys.readouterr().out
+
+
+async def test_the_line_stays_whole_while_the_node_dies(tmp_path: Path) -> None:
+    async with messenger(tmp_path, nodes=3) as screen:
+        screen.type("half")
+        await screen.shows("bob> half")
+        await next(node for node in screen.cluster.nodes if screen.has(f"Connected to {node.name}")).die()
+        await screen.shows("was lost, now on")
+        screen.type(" typed\r")
+        await until(lambda: screen.cluster.bodies_for("bob") == ["half typed"], "it went out once")
+
+
+async def test_the_end_of_the_session_is_told(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.cluster.end_sessions()
+        await screen.shows("The session has ended")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, None])
+async def test_the_terminal_is_as_before_whatever_ends_the_screen(tmp_path: Path, how: signal.Signals | None) -> None:
+    async with (
+        signed_in(tmp_path) as (_, parley),
+        on_terminal(parley.environment, "chat", "bob", "--screen") as terminal,
+    ):
+        await terminal.shows("\x1b[?1049h")
+        await terminal.shows("Connected to")
+        if how is None:
+            terminal.type(b"\x03")
+        else:
+            terminal.process.send_signal(how)
+        assert await terminal.end() == (ExitCode.OK if how is None else 128 + how)
+        assert terminal.as_before
+        assert terminal.shown.rindex("\x1b[?1049l") > terminal.shown.rindex("\x1b[?1049h")
+        assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rfind("\x1b[?25l")
+
+
+async def test_a_defect_while_drawing_ends_the_screen_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with messenger(tmp_path) as screen:
+
+        def fails(*_: object) -> NoReturn:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(messenger_desk, "row_lines", fails)
+        screen.store("bob", "now")
+        with pytest.raises(ExceptionGroup) as raised:
+            await asyncio.wait_for(screen.task, 30)
+        assert raised.value.split(ZeroDivisionError)[0] is not None
