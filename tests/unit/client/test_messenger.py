@@ -10,7 +10,7 @@ import pytest
 from parley.terminal import messenger_desk
 from parley.terminal.exits import ExitCode
 from tests.unit.client.helpers import until
-from tests.unit.client.messenger import messenger
+from tests.unit.client.messenger import Screen, messenger
 from tests.unit.client.terminal import on_terminal
 from tests.unit.client.test_command import signed_in
 
@@ -50,6 +50,12 @@ async def test_the_list_opens_a_conversation_and_what_was_half_typed_stays_as_it
         await screen.shows("bob> for bob")
 
 
+async def page_down(screen: Screen) -> None:
+    before = screen.lines[:-1]
+    screen.type("\x1b[6~")
+    await until(lambda: screen.lines[:-1] != before, "the next page")
+
+
 async def test_only_what_was_on_the_screen_counts_as_read(tmp_path: Path) -> None:
     async with messenger(tmp_path, to="", rows=12) as screen:
         for number in range(30):
@@ -62,9 +68,15 @@ async def test_only_what_was_on_the_screen_counts_as_read(tmp_path: Path) -> Non
         await until(lambda: screen.read_up_to() > 0, "a mark moved")
         assert not screen.has("bob: line 29")
         assert screen.read_up_to() < 12
-        screen.type("\x1b[6~" * 10)
+        first = screen.read_up_to()
+        screen.type("\x1b[F")
         await screen.shows("bob: line 29")
-        await until(lambda: screen.read_up_to() >= 10, "the mark moves with the pages")
+        assert screen.read_up_to() == first, "what was between was not on the screen"
+        screen.type("\x1b[H")
+        await screen.shows("bob: line 0")
+        while not screen.has("bob: line 29"):
+            await page_down(screen)
+        await until(lambda: screen.read_up_to() >= 30, "all was on the screen")
 
 
 async def test_page_up_loads_what_is_older_and_stays_there_while_messages_come(tmp_path: Path) -> None:
