@@ -71,7 +71,7 @@ def _paragraph(begin: Line, style: str, body: str, known: str, room: int) -> lis
     taken, indent = sum(cells(text) for _, text in begin), _indent(room)
     first_room = room - taken
     if first_room < min(8, room):  # too narrow for both
-        lines: list[Line] = [begin]
+        lines: list[Line] = [((piece, cut(text, room)),) for piece, text in begin]
         texts = wrap(body, room - indent)
         lines += [((style, " " * indent + text),) for text in texts]
     else:
