@@ -120,6 +120,7 @@ class Desk:
             self._notes.add("class:quiet", HELP)
         if self._view.target is not None and self._draft():
             self.feed.keep_draft(self._view.target, "")
+            self._chats.draft_sent(self._chats.key_of(self._view.target))  # the divider goes, too
         self._fill("")
         self._reading.to_end()
 

@@ -77,6 +77,11 @@ async def test_only_what_was_on_the_screen_counts_as_read(tmp_path: Path) -> Non
         while not screen.has("bob: line 29"):
             await page_down(screen)
         await until(lambda: screen.read_up_to() >= 30, "all was on the screen")
+        screen.type("an answer\r")
+        await screen.shows("you: an answer")
+        screen.type("\x1b[H")
+        await screen.shows("bob: line 0")
+        assert not screen.has("not read yet")
 
 
 async def test_page_up_loads_what_is_older_and_stays_there_while_messages_come(tmp_path: Path) -> None:
