@@ -76,6 +76,11 @@ bench-smoke: $(READY) ## Check that no message costs twice what is recorded, in 
 bench-metrics: $(READY) ## Measure what monitoring costs per message, in pairs on and off (build/bench_metrics.json)
 	@python -m scripts.bench.monitoring $(ARGS)
 
+.PHONY: bench-window
+bench-window: $(READY) ## Measure the window with 100,000 messages, 2,000 conversations, a day's use (build/bench_window.json)
+	@bash scripts/gui_libraries.sh $(BIN)/python
+	@python -m tests.bench_window $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure NATS, etcd and RabbitMQ beside a cluster, three nodes each (build/bench_peers.json)
 	@bash scripts/bench_peers/install.sh $(VENV)

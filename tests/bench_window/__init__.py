@@ -1,0 +1,1 @@
+"""`make bench-window`. It fills the files of a client from the inside, which scripts may not."""
