@@ -170,7 +170,8 @@ class ParleyClient:
             profile = await self._log_in.profile(cluster_id, name, password, current)
             if current is not None and current.profile.directory == profile.directory:
                 who = await current.store.write(identity.load)
-                await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
+                with current.connection.logging_in():
+                    await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
                 current.connection.wake()
                 if self.state.connection is ConnectionState.SIGNED_OUT:
                     self._publisher.update(connection=ConnectionState.CONNECTING, problem="")

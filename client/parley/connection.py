@@ -6,8 +6,8 @@ the delay of the policy while no node works. wake() ends the first two waits at 
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NoReturn
@@ -89,6 +89,7 @@ class ConnectionManager:
         self._welcomed_at: float | None = None
         self._endpoint: Endpoint | None = None
         self._refusals = 0
+        self._is_logging_in = False
         self._has_claimed = False
 
     @property
@@ -109,6 +110,18 @@ class ConnectionManager:
     def wake(self) -> None:
         """End a wait, because a token, an address or another process changed."""
         self._woken.set()
+
+    @contextmanager
+    def logging_in(self) -> Iterator[None]:
+        """Take no refused token for the end of the session inside.
+
+        The log-in has ended the session before, and its own is not stored yet.
+        """
+        self._is_logging_in = True
+        try:
+            yield
+        finally:
+            self._is_logging_in, self._refusals = False, 0
 
     def hurry(self) -> None:
         """Leave an open stream for a new one to the same node, and end the pause before an attempt.
@@ -251,7 +264,7 @@ class ConnectionManager:
             **lost,
         )
         match closed.reason:
-            case StreamCloseReason.SIGNED_OUT:
+            case StreamCloseReason.SIGNED_OUT if not self._is_logging_in:
                 self._refusals += 1
                 if self._refusals >= SIGNED_OUT_CONFIRMATIONS:
                     self._refusals = 0

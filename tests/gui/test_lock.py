@@ -235,9 +235,19 @@ def test_who_leaves_nothing_is_told_what_waits_first(desktop: Shared) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"accounts": [1], "minutes": 0}', '{"accounts": [], "minutes": "5"}', "[" * 9000]
 )
-def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_opens_no_window(tmp_path: Path, text: str) -> None:
+    assert not lock_file.load(tmp_path).has("ann"), "nobody has locked anything"
     (tmp_path / lock_file.FILE_NAME).write_text(text)
-    assert lock_file.load(tmp_path) == LockFile()
+    found = lock_file.load(tmp_path)
+    assert (found.has("ann"), found.minutes) == (True, 0)
+    assert lock_file.save(tmp_path, found.changed("ann", locked=False))
+    assert not lock_file.load(tmp_path).has("ann"), "the password was checked"
+
+
+def test_a_choice_in_another_window_leaves_the_lock_alone(desktop: Shared) -> None:
+    lock_file.save(desktop.root, LockFile(("bella",)))
+    desktop.lock.lock_after(15)
+    assert lock_file.load(desktop.root) == LockFile(("bella",), 15)
 
 
 def test_the_file_is_bounded_and_ignores_the_case_of_names(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ majority of the nodes the window stays locked. lock_file.py keeps it locked over
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ class Lock(QObject):
 
     def lock_after(self, minutes: int) -> None:
         """Lock the window after so many idle minutes from now on. 0: never."""
-        self._keep(lock_file.LockFile(self._kept.accounts, minutes))
+        self._keep(replace(self._read(), minutes=minutes))
         self._acted_at_s = self._clock()
         self._watch()
 
@@ -95,14 +96,14 @@ class Lock(QObject):
 
     def begin_again(self, account: str) -> None:
         """Begin locked, if the window of this account was locked when it was closed."""
-        if self._kept.has(account):
+        if self._read().has(account):
             self._cover(account)
 
     def change_account(self) -> None:
         """Let another person sign in. The session stays on this machine, locked."""
         account = self._account or self._window.app_state.account
         self._window.save_draft()
-        self._keep(self._kept.changed(account, locked=True))
+        self._keep(self._read().changed(account, locked=True))
         self._forgets_name = True
         self._window.commands.change_account()
 
@@ -172,7 +173,7 @@ class Lock(QObject):
 
     def _cover(self, account: str) -> None:
         self._account = account
-        is_kept = self._keep(self._kept.changed(account, locked=True))
+        is_kept = self._keep(self._read().changed(account, locked=True))
         self._stack.setCurrentWidget(self.page)
         for other in QApplication.topLevelWidgets():
             if other.isVisible() and self._belongs_here(other.parentWidget()):
@@ -209,7 +210,7 @@ class Lock(QObject):
         if problem:
             self.page.show_problem(problem)
             return
-        self._keep(self._kept.changed(self._account, locked=False))
+        self._keep(self._read().changed(self._account, locked=False))
         self._uncover()
         self._window.chat.list.setFocus()
 
@@ -227,8 +228,13 @@ class Lock(QObject):
     def _page_changed(self) -> None:
         """Somebody has signed in with the password, if the window was not locked meanwhile."""
         account = self._window.app_state.account
-        if self._window.app_state.page is VisiblePage.CHAT and not self.is_locked and self._kept.has(account):
-            self._keep(self._kept.changed(account, locked=False))
+        if self._window.app_state.page is VisiblePage.CHAT and not self.is_locked and self._read().has(account):
+            self._keep(self._read().changed(account, locked=False))
+
+    def _read(self) -> lock_file.LockFile:
+        """Return what is stored now. Another window may have locked another account, or this one, meanwhile."""
+        self._kept = lock_file.load(self._root)
+        return self._kept
 
     def _keep(self, content: lock_file.LockFile) -> bool:
         self._kept = content

@@ -22,10 +22,11 @@ class LockFile:
 
     accounts: tuple[str, ...] = ()
     minutes: int = 0
+    is_damaged: bool = False
 
     def has(self, account: str) -> bool:
-        """Return whether the window of an account is locked."""
-        return account.lower() in self.accounts
+        """Return whether the window of an account is locked. One that nobody can know of is locked."""
+        return self.is_damaged or account.lower() in self.accounts
 
     def changed(self, account: str, *, locked: bool) -> "LockFile":
         """Return it with an account locked, or not. At MOST_ACCOUNTS the one locked first is forgotten."""
@@ -34,16 +35,18 @@ class LockFile:
 
 
 def load(root: Path) -> LockFile:
-    """Return what is stored. What cannot be read counts as nothing."""
+    """Return what is stored. A damaged file may have locked everybody: the password opens each window again."""
     try:
         with open(root / FILE_NAME, "rb") as file:
             document = parse_json(file.read(MAX_BYTES))
         accounts, minutes = document["accounts"], document["minutes"]
         if not all(isinstance(one, str) for one in accounts) or type(minutes) is not int:
-            return LockFile()
+            return LockFile(is_damaged=True)
         return LockFile(tuple(accounts)[-MOST_ACCOUNTS:], min(max(minutes, 0), MOST_MINUTES))
-    except (OSError, JsonError, TypeError, KeyError):
+    except FileNotFoundError:
         return LockFile()
+    except (OSError, JsonError, TypeError, KeyError):
+        return LockFile(is_damaged=True)
 
 
 def save(root: Path, content: LockFile) -> bool:

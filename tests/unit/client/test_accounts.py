@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,11 @@ from parley import (
     UnreachableError,
     WrongPasswordError,
 )
+from parley.connection import SIGNED_OUT_CONFIRMATIONS, ConnectionManager
 from parley.device.profile import Last, StateDirectory
+from parley.log_in import LogIn
+from parley.net.stream_closed import StreamClosedError
+from parley.wire.actions import StreamCloseReason
 from tests.support.node import running_cluster
 from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in, until
@@ -106,6 +111,35 @@ async def test_a_wrong_password_leaves_the_session_in_use_alone(tmp_path: Path) 
             with pytest.raises(WrongPasswordError):
                 await client.login(name, "wrong password")
         assert client.state.connection is ConnectionState.CONNECTED
+        assert await names(client) == ["anna"]
+
+
+async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream learns that its session has ended before the new one is stored: a lock asks for the password so."""
+    refused = asyncio.Event()
+    refusals = 0
+    closed_before, kept_before = ConnectionManager._stream_closed, LogIn._keep_session
+
+    async def counted(manager: ConnectionManager, closed: StreamClosedError, *rest: Any) -> None:
+        nonlocal refusals
+        await closed_before(manager, closed, *rest)
+        refusals += closed.reason is StreamCloseReason.SIGNED_OUT
+        if refusals > SIGNED_OUT_CONFIRMATIONS:
+            refused.set()
+
+    async def late(log_in: LogIn, *rest: Any, **more: Any) -> Any:
+        async with asyncio.timeout(5):
+            await refused.wait()
+        return await kept_before(log_in, *rest, **more)
+
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
+        await client.wait_until(ConnectionState.CONNECTED, timeout=5)
+        monkeypatch.setattr(ConnectionManager, "_stream_closed", counted)
+        monkeypatch.setattr(LogIn, "_keep_session", late)
+        await client.login("anna", PASSWORD)
+        await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert await names(client) == ["anna"]
 
 
