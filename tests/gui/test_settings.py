@@ -180,6 +180,15 @@ def test_twenty_messages_at_a_reconnect_give_one_notification(desktop: Desktop) 
     assert summaries([Gathered("a", ("x",) * 30)]) == [("a", "30 new messages")]
 
 
+def test_messages_beyond_the_kept_previews_are_counted(desktop: Desktop) -> None:
+    shown = desktop.announced()
+    notifier, key = desktop.window.notifier, desktop.window.app_state.chats.key_of(Target(account="ben"))
+    for _ in range(5):
+        notifier.notice(key, "Ben", [News("message")] * 100)
+    desktop.until(lambda: shown)
+    assert shown == [("Ben", "500 new messages")]
+
+
 def test_messages_that_never_pause_are_notified_of_all_the_same(desktop: Desktop) -> None:
     shown = desktop.announced()
     notifier = desktop.window.notifier

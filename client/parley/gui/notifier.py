@@ -32,6 +32,9 @@ class News:
     urgent: bool = False
 
 
+PREVIEWS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """New messages of a conversation that no notification has shown."""
@@ -39,16 +42,22 @@ class Gathered:
     title: str
     previews: tuple[str, ...] = ()
     urgent: bool = False
+    older: int = 0
+
+    @property
+    def number(self) -> int:
+        """Return how many messages there are; `older` ones have no preview any more."""
+        return len(self.previews) + self.older
 
     @property
     def text(self) -> str:
         """Return them in one line."""
-        return self.previews[0] if len(self.previews) == 1 else self.counted
+        return self.previews[0] if self.number == 1 else self.counted
 
     @property
     def counted(self) -> str:
         """Return how many there are."""
-        return marked(plural(len(self.previews), "new message"), urgent=self.urgent)
+        return marked(plural(self.number, "new message"), urgent=self.urgent)
 
 
 class Notifier(QObject):
@@ -95,8 +104,9 @@ class Notifier(QObject):
             return
         urgent = any(one.urgent for one in news)
         before = self._waiting.get(key, Gathered(title))
-        previews = (*before.previews, *(one.text for one in news))[-100:]
-        self._waiting[key] = Gathered(title, previews, before.urgent or urgent)
+        previews = (*before.previews, *(one.text for one in news))[-PREVIEWS:]
+        older = before.number + len(news) - len(previews)
+        self._waiting[key] = Gathered(title, previews, before.urgent or urgent, older)
         if urgent or not any(one.urgent for one in self._waiting.values()):
             self._latest = key
         self._pause.start()
@@ -156,11 +166,11 @@ def summaries(waiting: list[Gathered], preview: Preview = Preview.ALL) -> list[t
     text by the number of messages. NONE also leaves out the conversation, so one notification stands for all.
     """
     if preview is Preview.NONE:
-        total = plural(sum(len(one.previews) for one in waiting), "new message")
+        total = plural(sum(one.number for one in waiting), "new message")
         return [("Parley", marked(total, urgent=any(one.urgent for one in waiting)))] if waiting else []
     urgent = [one for one in waiting if one.urgent][:MOST_URGENT]
     others = [one for one in waiting if one not in urgent]
-    count = sum(len(one.previews) for one in others)
+    count = sum(one.number for one in others)
     shown = urgent
     together: list[tuple[str, str]] = []
     if len(others) > MOST_SINGLE or (len(others) > 1 and count >= MOST_MESSAGES):

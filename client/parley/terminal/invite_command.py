@@ -73,10 +73,10 @@ async def invite(
         note(
             f"{what} It works once, until {text.time_text(expires_at_ms)}. Who has it can join: send it where only "
             f"{name} reads it. It is opened with: parley gui INVITATION, or parley join INVITATION. To take it back: "
-            "parley cluster invitations --withdraw."
+            "parley cluster invitations shows its id, and then parley cluster invitations --withdraw ID."
         )
         for one in made.fingerprints:
-            note(f"Tell {name} the fingerprint of the CA on another way (SHA-256): {one}")
+            note(f"Tell {name} the fingerprint of the CA in another way (SHA-256): {one}")
 
 
 def _ca_of(options: ConnectionOptions) -> str:
