@@ -4,16 +4,17 @@
     icons/hicolor/scalable/apps/parley.svg       the icon
     mime/packages/parley.xml                     the type of the files
 
-Each file says in its first lines who made it. A file of that name that somebody else made is never replaced or removed.
+Each file says in its first lines who made it. A file of that name that somebody else made is never replaced or removed,
+and neither is a link, a pipe or a folder.
 """
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
 from parley import BadInputError, ParleyError
+from parley.terminal.private_file import replace_private
 
 MARK = "Made by: parley desktop install"
 MARK_WITHIN_BYTES = 400
@@ -83,6 +84,8 @@ def _exists(path: Path) -> bool:
 def _may_change(path: Path) -> bool:
     if not _exists(path):
         return True
+    if path.is_symlink() or not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with open(path, "rb") as file:
             return MARK.encode() in file.read(MARK_WITHIN_BYTES)
@@ -101,14 +104,9 @@ def _escaped(value: str) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        replace_private(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ParleyError(
             f"{path} cannot be written ({error.strerror}). Run the command again, or: parley desktop remove."
         ) from error

@@ -14,6 +14,7 @@ from parley.terminal import desktop_entry
 from parley.terminal.exits import ExitCode
 from parley.terminal.invitation_file import LINK, SUFFIX
 from tests.unit.client.test_command import Parley
+from tests.unit.client.test_named_file import KINDS
 
 PLAIN = "/srv/kim/.local/bin/parley"
 ODD = [
@@ -94,6 +95,20 @@ def test_a_file_that_somebody_else_made_stays(tmp_path: Path, place: str) -> Non
     assert files_in(tmp_path) == [place]
     assert desktop_entry.remove(tmp_path) == ()
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_regular_file_is_read_replaced_or_removed(tmp_path: Path, kind: str) -> None:
+    """A pipe was waited for, for ever."""
+    desktop_entry.install(tmp_path, PLAIN)
+    path = tmp_path / desktop_entry.ENTRY
+    path.unlink()
+    KINDS[kind](path)
+    before = path.lstat().st_ino
+    with pytest.raises(BadInputError, match=r"another program made this\. Nothing was changed"):
+        desktop_entry.install(tmp_path, PLAIN)
+    assert path not in desktop_entry.remove(tmp_path)
+    assert path.lstat().st_ino == before
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_leaves_no_half_file(tmp_path: Path) -> None:
