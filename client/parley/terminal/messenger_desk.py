@@ -13,7 +13,7 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 
-from parley import EVERYONE, Changes, ParleyClient, Target
+from parley import EVERYONE, ParleyClient, Target
 from parley.chat import StatusLevel, plural, status_line
 from parley.terminal.cells import cut, wrap
 from parley.terminal.chat_view import ChatView
@@ -80,7 +80,7 @@ class Desk:
             output=output,
         )
         self.app.ttimeoutlen = self.app.timeoutlen = ESCAPE_S
-        view.changed, view.followed = self.changed, self._follow
+        view.changed, view.followed = self.changed, self.feed.follow
 
     def changed(self) -> None:
         """Draw soon."""
@@ -257,9 +257,6 @@ class Desk:
             self.changed()
         if before_id is not None and self._chats.open_key is not None:
             self.feed.load(self._chats.target(self._chats.open_key), before_id)
-
-    def _follow(self, change: Changes) -> None:
-        self.feed.follow(change)
 
     def _prompt(self) -> str:
         title = cut(self._view.title, max(4, self._columns() // 3))

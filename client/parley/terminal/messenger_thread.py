@@ -24,7 +24,6 @@ class Shown:
     lines: tuple[Line, ...] = ()
     first: int = 0
     rows: tuple[Row, ...] = ()
-    below: bool = False
 
 
 class Viewport:
@@ -63,7 +62,7 @@ class Viewport:
             if len(lines) <= height:
                 seen.append(rows[index])
             index, line = index + 1, 0
-        return Shown(tuple(lines[:height]), first, tuple(seen), below=not self.at_end)
+        return Shown(tuple(lines[:height]), first, tuple(seen))
 
     def scroll(self, rows: Sequence[Row], lines_of: LinesOf, height: int, by: int) -> None:
         """Move the place by a number of lines, up if it is negative."""
