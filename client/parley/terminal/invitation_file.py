@@ -4,8 +4,9 @@
      "account": "kim", "code": "abcdefghj-...", "expires_at_ms": 1796000000000}
 
 A file named `….parley-invite` holds this object in one line. A link is `parley://invite/` and the same bytes in
-base64url. Both come from outside, so the size is bounded, every value is checked, and what is wrong is told without the
-value. The code is a secret until it is used.
+base64url. Brackets, quotation marks and the end of a sentence around a link do not count. Both come from outside, so
+the size is bounded, every value is checked, and what is wrong is told without the value. The code is a secret until it
+is used.
 """
 
 import base64
@@ -36,6 +37,7 @@ _KEYS = {"format", "version", "cluster", "hosts", "ca", "account", "code", "expi
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]%-]{1,255}")
 _CODE = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
+_AROUND_LINK = " \t\r\n<>()[]{}\"'`.,;:!?\u2026\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 _MAX_TIME_MS = 4_102_444_800_000  # the year 2100
 NOTHING_DONE = "Nothing was done. Ask who invited you for another one."
 
@@ -93,23 +95,25 @@ class InvitationFile:
 
 def is_invitation(word: str) -> bool:
     """Return whether a word names an invitation, and not a channel: a link, a file by its ending, or - for stdin."""
-    return word == "-" or word.lower().startswith(("parley:", "file:")) or word.lower().endswith(SUFFIX)
+    return (
+        word == "-" or _link_in(word) is not None or word.lower().startswith("file:") or word.lower().endswith(SUFFIX)
+    )
 
 
 def read_invitation(word: str) -> InvitationFile:
     """Read the invitation that a link holds, a file, or a line of standard input for `-`. Raises BadInputError."""
     if word == "-":
         return parse_text(sys.stdin.readline(MAX_BYTES * 2).strip())
-    if word.lower().startswith("parley:"):
-        return parse_text(word)
+    if (link := _link_in(word)) is not None:
+        return parse_text(link)
     return parse_text(_read_file(_local_path(word)))
 
 
 def parse_text(text: str) -> InvitationFile:
     """Check the text of a link or of a file. Raises BadInputError that says what is wrong."""
     text = text.removeprefix("\ufeff").strip()
-    if text.lower().startswith("parley:"):
-        text = _unpack(text)
+    if (link := _link_in(text)) is not None:
+        text = _unpack(link)
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise _refused(f"it is larger than {MAX_BYTES} bytes")
     try:
@@ -143,10 +147,16 @@ def to_pem(found: tuple[bytes, ...]) -> str:
     return "".join(ssl.DER_cert_to_PEM_cert(der) for der in found)
 
 
+def _link_in(text: str) -> str | None:
+    """Return the link without what stands around it, or None if the text is no link."""
+    bare = text.strip(_AROUND_LINK)
+    return bare if bare.lower().startswith("parley:") else None
+
+
 def _unpack(link: str) -> str:
-    if not link.startswith(LINK):
+    if not link.lower().startswith(LINK):  # letter case counts neither in a scheme nor in a host
         raise _refused(f"a link begins with {LINK}")
-    body = link.removeprefix(LINK).rstrip("/=")
+    body = link[len(LINK) :].rstrip("/=")
     if len(body) > MAX_BYTES * 4 // 3 + 4:
         raise _refused(f"it is larger than {MAX_BYTES} bytes")
     try:
@@ -187,8 +197,10 @@ def _read_file(path: Path) -> str:
 
 def _check(document: dict[str, Any]) -> InvitationFile:
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        shown = version if type(version) is int and 0 <= version < 1000 else "another one"
+    if type(version) is not int or version < 1:
+        raise _refused("its version is no whole number from 1 on")
+    if version != VERSION:
+        shown = version if version < 1000 else "a later one"
         raise BadInputError(
             f"The version of this invitation is {shown}, and this release of Parley reads version {VERSION}. Nothing "
             "was done. Install a newer release, or ask for an invitation of this version."

@@ -57,11 +57,21 @@ def test_the_fingerprint_is_the_one_that_other_programs_print() -> None:
     assert parse_text(with_values(ca=PEM + OTHER)).fingerprints == (shown, *replace(GOOD, ca=OTHER).fingerprints)
 
 
-@pytest.mark.parametrize("version", [0, 2, 17, True, "1", 1.0, None, 10**30, "\x1b[2J"])
-def test_an_unknown_version_is_refused_in_words(version: Any) -> None:
+@pytest.mark.parametrize("link", [GOOD.to_link(), GOOD.to_link().replace("parley://invite", "PARLEY://Invite")])
+@pytest.mark.parametrize(
+    "around", ["<{}>", "{}.", "({}).", "<{}>,", "{}!", " {}/?\n", '"{}"', "\u201e{}\u201c", "<{}/>"]
+)
+def test_what_people_and_their_programs_write_around_a_link_is_no_part_of_it(link: str, around: str) -> None:
+    word = around.format(link)
+    assert is_invitation(word)
+    assert read_invitation(word).code == parse_text(word).code == CODE
+
+
+@pytest.mark.parametrize(("version", "shown"), [(2, "2"), (17, "17"), (10**30, "a later one")])
+def test_an_unknown_version_is_refused_in_words(version: int, shown: str) -> None:
     with pytest.raises(BadInputError, match=r"reads version 1\. Nothing was done\. Install a newer release") as refused:
         parse_text(with_values(version=version, added="later"))
-    assert "\x1b" not in str(refused.value)
+    assert f"is {shown}, and" in str(refused.value)
     assert len(str(refused.value)) < 300
 
 
@@ -70,6 +80,7 @@ BAD: dict[str, str] = {
     "no JSON": "{",
     "a list": "[]",
     "another format": json.dumps({"format": "else", "version": 1}),
+    **{f"version {value!r}": with_values(version=value) for value in (0, -1, True, "1", 1.0, None, "\x1b[2J")},
     "nested": "[" * 20_000,
     "twice": GOOD.to_line().replace('"account": "kim"', '"account": "kim", "account": "eve"'),
     "no number": GOOD.to_line().replace(str(NEXT_WEEK_MS), "NaN"),
@@ -150,7 +161,7 @@ def test_a_file_of_another_machine_or_one_that_is_none_is_not_waited_for(tmp_pat
 
 def test_a_word_is_an_invitation_by_its_form_alone() -> None:
     assert all(map(is_invitation, ("-", LINK + "x", "PARLEY:x", "dir/kim.Parley-Invite", "file:///x")))
-    assert not any(map(is_invitation, ("#7", "#Nights", "parley", "kim.pem", "everyone")))
+    assert not any(map(is_invitation, ("#7", "#Nights", "parley", "kim.pem", "everyone", "<kim>", "#7: parley:x")))
 
 
 # ---- what it does to this machine
