@@ -71,7 +71,7 @@ class GroupNews:
 
     def members_changed(self, members: ClusterMembers) -> None:
         """Connect to the present members."""
-        self._tell_revocations(frozenset((revoked.digest, revoked.name) for revoked in members.revoked))
+        self._tell_revocations(members.revocations())
         known = [_peer_info(row) for row in members.rows.values()]
         self._registry.update(
             known,

@@ -112,7 +112,7 @@ class NodeFigures:
             frozenset(unreached),
             self.hub.stored,
             self.router.message_seconds.read(),
-            frozenset((row.digest, row.name) for row in self.runner.members.revoked),
+            self.runner.members.revocations(),
         )
 
     def _reaches(self, node: NodeId) -> bool:

@@ -42,6 +42,10 @@ class ClusterMembers:
         revoked = {one.digest for one in self.revoked}
         return tuple(row for row in self.rows.values() if row.key_digest not in revoked)
 
+    def revocations(self) -> frozenset[tuple[bytes, str]]:
+        """Return the digest of each revoked certificate and key, and the name of the member that had it, or empty."""
+        return frozenset((one.digest, one.name) for one in self.revoked)
+
     def named(self, name: str) -> MemberRow | None:
         """Return the member with that name."""
         return next((row for row in self.rows.values() if row.name == name), None)
