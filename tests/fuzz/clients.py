@@ -31,6 +31,7 @@ from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.security.names import validate_account_name
 from tests.fuzz.engine import Target
 from tests.fuzz.protobuf import BINARY, EDGES, TEXTS, encoded
+from tests.support.lost_status import lost_its_status
 from tests.support.node import InProcessCluster
 from tests.support.state import PASSWORD
 
@@ -130,8 +131,7 @@ async def _check_frames(here: World, frames: list[bytes]) -> None:
     results = await _talk(call, frames)
     if results is None:
         code = await call.code()
-        # What gRPC says here if a frame is written while the stream ends; the status of the node is lost then.
-        if "Internal error from Core" not in (await call.details() or ""):
+        if not await lost_its_status(call):
             assert code in MEANT, (code, await call.details())
     call.cancel()
     _check_stored(here, sender.id, _sends_in(frames))
