@@ -12,6 +12,8 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 FRAME_BYTES = 16_384
 FIRST_WINDOW = 65_535
+UNREAD_BYTES = 2**17
+"""The most that gRPC lets a call send of a body that nobody reads."""
 INITIAL_WINDOW = 4  # a setting
 
 
@@ -47,6 +49,8 @@ class RawConnection:
         self._held: dict[int, int] = {}
         self.most_held = 0
         """The most bytes of calls in progress that the server has had at once."""
+        self.most_read = 0
+        """The most calls in progress that had sent more, at once, than a body that nobody reads may send."""
         self.ended: set[int] = set()
         self.closed = asyncio.Event()
         writer.write(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, own_window)))
@@ -89,6 +93,7 @@ class RawConnection:
             self._windows[stream] -= len(part)
             self._held[stream] = self._held.get(stream, 0) + len(part)
             self.most_held = max(self.most_held, sum(self._held.values()))
+            self.most_read = max(self.most_read, sum(held > UNREAD_BYTES for held in self._held.values()))
             await self._writer.drain()
 
     async def until_ended(self, stream: int) -> None:
