@@ -18,6 +18,8 @@ import re
 import ssl
 import stat
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,18 +81,39 @@ class InvitationFile:
 
     def write(self, path: Path) -> None:
         """Write a new file that only its owner can read. Raises ParleyError if there is one, or it cannot be made."""
+        with new_file(path) as fill:
+            fill(self)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Callable[[InvitationFile], None]]:
+    """Make a file that only its owner can read. Yield what fills it. It is removed if that, or the block, fails.
+
+    Raises ParleyError if there is one of that name, or it cannot be made or filled.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ParleyError(
+            f"{path} cannot be made ({error.strerror}). Nobody was invited. Name another file."
+        ) from error
+
+    def fill(invitation: InvitationFile) -> None:
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise ParleyError(f"{path} cannot be made ({error.strerror}). Name another file.") from error
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(self.to_line() + "\n")
+            with open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+                file.write(invitation.to_line() + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
         except OSError as error:
-            path.unlink(missing_ok=True)
             raise ParleyError(f"{path} cannot be written ({error.strerror}). It was removed.") from error
+
+    try:
+        yield fill
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def is_invitation(word: str) -> bool:

@@ -1,13 +1,20 @@
 """From `parley invite` of an administrator to the first message of a new person, who read nothing."""
 
+import asyncio
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
+import pytest
+
+from parley import ParleyError
 from parley.terminal.exits import ExitCode
+from parley.terminal.invitation_file import InvitationFile
+from parley.terminal.invite_command import make_invitation
 from tests.support.node import InProcessCluster
-from tests.unit.client.helpers import PASSWORD
+from tests.unit.client.helpers import PASSWORD, signed_in, until
 from tests.unit.client.test_command import Parley
 from tests.unit.client.test_own_account import cluster_with_boss
 
@@ -76,4 +83,68 @@ async def test_only_an_administrator_invites_and_only_with_names_that_exist(tmp_
         assert (refused.code, "kim.parley-invite" in os.listdir(tmp_path)) == (ExitCode.REFUSED, False)
         assert (await boss("invite", "k m")).code == ExitCode.USAGE
         assert (await boss("invite", "kim", "--cluster", "../x")).code == ExitCode.USAGE
+        known = await boss("invite", "Anna", "--file", str(tmp_path / "anna"))
+        assert (known.code, "an account Anna already. Nobody was invited" in known.err) == (ExitCode.USAGE, True)
         assert (await boss("cluster", "invitations")).out == ""
+
+
+# ---- without the file or the account, nothing is left
+
+
+async def test_a_file_that_cannot_be_made_invites_nobody(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        boss = await boss_of(cluster, tmp_path / "boss")
+        done = await boss("invite", "kim", "--file", str(tmp_path / "gone" / "kim"))
+        assert (done.code, "Nobody was invited" in done.err) == (ExitCode.FAILED, True), done
+        assert (await boss("cluster", "invitations")).out == ""
+
+
+DRAFT = InvitationFile("ward", ("127.0.0.1:7600",), "", "kim", code="", expires_at_ms=0)
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_file_that_cannot_be_written_takes_its_invitation_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with cluster_with_boss() as cluster, signed_in(cluster, tmp_path, "boss") as boss:
+        administration = await boss.administration()
+        monkeypatch.setattr("parley.terminal.invitation_file.os.fsync", full)
+        with pytest.raises(ParleyError, match=r"kim cannot be written \(No space left on device\)\. It was removed"):
+            await make_invitation(administration, DRAFT, tmp_path / "kim", 7)
+        assert (await administration.invitations(), (tmp_path / "kim").exists()) == ((), False)
+        assert "The invitation was withdrawn. Nobody was invited." in capsys.readouterr().err
+
+
+async def test_an_invitation_that_cannot_be_taken_back_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with cluster_with_boss() as cluster, signed_in(cluster, tmp_path, "boss") as boss:
+        administration = await boss.administration()
+
+        def breaks(_: object) -> None:
+            cluster.nodes[0].faults.unavailable = "no leader is known"
+            monkeypatch.setattr("parley.administration.DEADLINE_S", 0.5)
+            full()
+
+        monkeypatch.setattr("parley.terminal.invitation_file.os.fsync", breaks)
+        with pytest.raises(ParleyError, match="cannot be written"):
+            await make_invitation(administration, DRAFT, tmp_path / "kim", 7)
+        cluster.nodes[0].faults.unavailable = ""
+        monkeypatch.setattr("parley.administration.DEADLINE_S", 30)
+        [left] = await administration.invitations()
+        assert f"parley cluster invitations --withdraw {left.id[:12]}\n" in capsys.readouterr().err
+
+
+async def test_ctrl_c_before_the_answer_leaves_no_file_and_says_what_may_be_left(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        boss, path = await boss_of(cluster, tmp_path / "boss"), tmp_path / "kim.parley-invite"
+        cluster.nodes[0].faults.delay_s = 60
+        process = await boss.start("invite", "kim", "--file", str(path))
+        await until(path.exists, "the file is made first")
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 40)
+        assert (process.returncode, path.exists()) == (130, False)
+        assert b"may or may not have made an invitation. Nobody has its code" in err
