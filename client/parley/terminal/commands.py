@@ -6,7 +6,7 @@ A change is reported before the client is closed, so a signal meanwhile hides no
 import asyncio
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict
 from typing import TypeVar
@@ -61,11 +61,14 @@ def note(line: str) -> None:
     sys.stderr.write(safe_body(line) + "\n")
 
 
-async def register(options: ConnectionOptions, name: str, *, code: str, password_stdin: bool) -> None:
-    """Create an account and sign in to it, unless another account is in use on this machine."""
+async def register(
+    options: ConnectionOptions, name: str, *, code: str, password_stdin: bool, then: Callable[[], None] = lambda: None
+) -> None:
+    """Create an account, call `then`, and sign in, unless another account is in use on this machine."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password, code)
+        then()
         if options.account and options.account.lower() != name.lower():
             note(
                 f"The account {name} was created. {options.account} is still in use here. To change that: parley login "

@@ -5,13 +5,14 @@ cluster to another one.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from parley import BadInputError, ParleyError, StateDirectory
+from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory
 from parley.terminal import channel_commands, commands, text
 from parley.terminal.command_line import PasswordStdin, with_connection_options
 from parley.terminal.commands import note
@@ -27,13 +28,17 @@ FOLDER = "authorities"
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What an invitation means on this machine. `offered` is None if its account is in use here already."""
+    """What an invitation means on this machine. `offered` is None if its account is in use here already.
+
+    `brought_ca` is the file with the CA, if there was none before.
+    """
 
     name: str
     context: Context
     options: ConnectionOptions
     invitation: InvitationFile
     offered: InvitationFile | None
+    brought_ca: Path | None
 
     @property
     def about(self) -> str:
@@ -52,6 +57,20 @@ class Joining:
         context = replace(self.context, account=account or self.context.account)
         changed = Contexts.load(self.options.state_dir).with_context(self.name, context)
         (changed if changed.current else replace(changed, current=self.name)).save()
+
+    def keep_or_tell(self) -> None:
+        """Store the context. If that fails, say so: the account exists, so the command goes on."""
+        try:
+            self.keep("")
+        except ParleyError as error:
+            note(f"The cluster was not stored as the context {self.name}: {error.text}")
+
+    def drop_unused_ca(self) -> None:
+        """Remove the CA that the invitation brought, unless a context uses it."""
+        with suppress(ParleyError, OSError):
+            used = {one.ca for one in Contexts.load(self.options.state_dir).by_name.values()}
+            if self.brought_ca is not None and str(self.brought_ca) not in used:
+                self.brought_ca.unlink()
 
 
 @with_connection_options
@@ -88,16 +107,35 @@ async def join(
     if joining.offered is None:
         note(f"{joining.context.account} has joined {joining.name} already. Nothing was changed.")
         return
-    joining.keep("")
-    account = joining.invitation.account
-    await commands.register(joining.options, account, code=joining.invitation.code, password_stdin=password_stdin)
+    await join_cluster(joining, password_stdin=password_stdin)
     record(context=joining.name)
     if Contexts.load(options.state_dir).current != joining.name:
         note(f"Another context is in use. To use this one: parley context use {joining.name}.")
 
 
+async def join_cluster(joining: Joining, *, password_stdin: bool) -> None:
+    """Create the account, store the context, and sign in. If there is no account, nothing stays on this machine."""
+    account, code = joining.invitation.account, joining.invitation.code
+    try:
+        await commands.register(
+            joining.options, account, code=code, password_stdin=password_stdin, then=joining.keep_or_tell
+        )
+    except BaseException as error:
+        if any(isinstance(one, OutcomeUnknownError) for one in (error, error.__cause__)):
+            joining.keep_or_tell()
+            note(
+                f"The account {account} may have been created, so {joining.name} is kept as a context. To find out: "
+                f"parley login {account} --context {joining.name}"
+            )
+        joining.drop_unused_ca()
+        raise
+
+
 def prepare(options: ConnectionOptions, word: str, *, context: str = "", replace_it: bool = False) -> Joining:
-    """Read an invitation, and store its CA in a file of its own. Raises ParleyError, and then nothing is changed."""
+    """Read an invitation, and store its CA in a file of its own. Raises ParleyError, and then nothing is changed.
+
+    No CA is stored for a context that is known already.
+    """
     invitation = read_invitation(word)
     if invitation.expires_at_ms < time.time_ns() // 1_000_000:
         raise BadInputError(
@@ -108,8 +146,10 @@ def prepare(options: ConnectionOptions, word: str, *, context: str = "", replace
     contexts = Contexts.load(options.state_dir)
     contexts.with_context(name, Context(invitation.hosts))  # raises BadInputError for a name that is not allowed
     known = _check_same(contexts, name, invitation, replace_it=replace_it)
-    made = Context(invitation.hosts, _store_ca(options.state_dir, invitation), not invitation.ca)
-    used = made if known is None else known
+    used, brought_ca = known, None
+    if used is None:
+        ca, is_new = _store_ca(options.state_dir, invitation)
+        used, brought_ca = Context(invitation.hosts, ca, not invitation.ca), Path(ca) if is_new else None
     chosen = replace(
         options,
         hosts=used.hosts,
@@ -120,7 +160,7 @@ def prepare(options: ConnectionOptions, word: str, *, context: str = "", replace
         context=name,
     )
     has_joined = used.account.lower() == invitation.account.lower()
-    return Joining(name, used, chosen, invitation, None if has_joined else invitation)
+    return Joining(name, used, chosen, invitation, None if has_joined else invitation, brought_ca)
 
 
 def _check_same(contexts: Contexts, name: str, invitation: InvitationFile, *, replace_it: bool) -> Context | None:
@@ -149,16 +189,17 @@ def _fingerprints_of(context: Context) -> tuple[str, ...]:
         return ("a file that cannot be read",)
 
 
-def _store_ca(state_dir: Path | None, invitation: InvitationFile) -> str:
-    """Write the CA to a file that is named after it, so that no other CA is ever replaced."""
+def _store_ca(state_dir: Path | None, invitation: InvitationFile) -> tuple[str, bool]:
+    """Write the CA to a file that is named after it, so that no other CA is ever replaced. Return whether it is new."""
     if not invitation.ca:
-        return ""
+        return "", False
     directory = StateDirectory(state_dir)
     directory.make()
     name = "-".join(one.replace(":", "")[:32].lower() for one in invitation.fingerprints)
     path = (directory.root / FOLDER / f"{name}.pem").absolute()
+    is_new = not path.exists()
     try:
         replace_private(path, invitation.ca)
     except OSError as error:
         raise ParleyError(f"{path} with the CA cannot be written ({error.strerror}). Nothing was changed.") from error
-    return str(path)
+    return str(path), is_new

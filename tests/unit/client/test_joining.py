@@ -5,15 +5,23 @@ import json
 import os
 import signal
 import stat
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from parley import ParleyError
+from parley import OutcomeUnknownError, ParleyError, RefusedError, UnreachableError
+from parley.terminal.contexts import Contexts
 from parley.terminal.exits import ExitCode
 from parley.terminal.invitation_file import InvitationFile
 from parley.terminal.invite_command import make_invitation
+from parley.terminal.join_command import join_cluster, prepare
+from parley.terminal.options import ConnectionOptions
 from tests.support.node import InProcessCluster
+from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import PASSWORD, signed_in, until
 from tests.unit.client.test_command import Parley
 from tests.unit.client.test_own_account import cluster_with_boss
@@ -41,8 +49,10 @@ async def test_a_new_person_joins_with_a_link_and_a_password_alone(tmp_path: Pat
         assert "* ward " in (await kim("context", "list")).out
         again = await kim("join", link)
         assert (again.code, "kim has joined ward already" in again.err) == (0, True)
-        eve = await Parley(tmp_path / "eve")("join", link, PARLEY_PASSWORD=PASSWORD)
-        assert eve.code == ExitCode.REFUSED, "it works once"
+        eve = Parley(tmp_path / "eve")
+        refused = await eve("join", link, PARLEY_PASSWORD=PASSWORD)
+        assert refused.code == ExitCode.REFUSED, "it works once"
+        assert (await eve("context", "list")).out == "", "nothing of it stays"
 
 
 async def test_a_file_with_an_invitation_is_secret_and_says_so_to_programs_too(tmp_path: Path) -> None:
@@ -148,3 +158,53 @@ async def test_ctrl_c_before_the_answer_leaves_no_file_and_says_what_may_be_left
         _, err = await asyncio.wait_for(process.communicate(), 40)
         assert (process.returncode, path.exists()) == (130, False)
         assert b"may or may not have made an invitation. Nobody has its code" in err
+
+
+def invitation_with_ca(folder: Path) -> Path:
+    later_ms = int(time.time() * 1000) + 60_000
+    path = folder / "kim.parley-invite"
+    ca = Authority("ward").pem.decode()
+    replace(DRAFT, ca=ca, code="abcdefghj-kmnpqrstu-vwxyz2345", expires_at_ms=later_ms).write(path)
+    return path
+
+
+async def test_who_ends_at_the_password_finds_the_machine_as_it_was(tmp_path: Path) -> None:
+    kim = Parley(tmp_path / "kim")
+    done = await kim("join", str(invitation_with_ca(tmp_path)), "--password-stdin")
+    assert (done.code, (await kim("context", "list")).out) == (ExitCode.USAGE, ""), done
+    assert list((tmp_path / "kim" / "state" / "authorities").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [RefusedError("The code is wrong."), UnreachableError("No node answers.")])
+async def test_the_ca_of_a_known_cluster_stays_when_another_account_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ParleyError
+) -> None:
+    options = ConnectionOptions((), None, insecure=False, account="", state_dir=tmp_path / "state")
+    invitation = str(invitation_with_ca(tmp_path))
+    monkeypatch.setattr("parley.terminal.commands.register", raising(error))
+    first, second = prepare(options, invitation), prepare(options, invitation)
+    second.keep("ben")
+    for joining in (first, second, prepare(options, invitation)):
+        with pytest.raises(type(error)):
+            await join_cluster(joining, password_stdin=False)
+    ward = Contexts.load(tmp_path / "state").by_name["ward"]
+    assert ([str(file) for file in (tmp_path / "state" / "authorities").iterdir()], ward.account) == ([ward.ca], "ben")
+
+
+async def test_an_account_that_may_exist_keeps_the_cluster_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ConnectionOptions((), None, insecure=False, account="", state_dir=tmp_path / "state")
+    monkeypatch.setattr("parley.terminal.commands.register", raising(OutcomeUnknownError("No clear answer.")))
+    with pytest.raises(OutcomeUnknownError):
+        await join_cluster(prepare(options, str(invitation_with_ca(tmp_path))), password_stdin=False)
+    [file] = (tmp_path / "state" / "authorities").iterdir()
+    assert Contexts.load(tmp_path / "state").by_name["ward"].ca == str(file)
+    assert "may have been created, so ward is kept as a context" in capsys.readouterr().err
+
+
+def raising(error: ParleyError) -> Callable[..., Awaitable[NoReturn]]:
+    async def register(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return register
