@@ -113,6 +113,7 @@ from parley.presence_model import (
     PresenceState,
     Typing,
 )
+from parley.private_file import read_private, replace_private, turn_to_change
 from parley.reader import MessageReader
 from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
@@ -245,7 +246,10 @@ __all__ = [
     "parse_host_lists",
     "parse_json",
     "progress",
+    "read_private",
+    "replace_private",
     "squeeze_blanks",
+    "turn_to_change",
     "whole_number",
     "with_progress",
 ]

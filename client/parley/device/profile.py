@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ else:
 
 UNNAMED = "unnamed"
 DATABASE = "client.sqlite"
+POLL_S = 0.01
+"""How often a lock that is not free is tried again."""
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -263,6 +266,15 @@ class FileLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
+        return True
+
+    def acquire_within(self, seconds: float) -> bool:
+        """Take the lock as soon as it is free. Return false if it is not free in time. Blocks the thread meanwhile."""
+        until = time.monotonic() + seconds
+        while not self.try_acquire():
+            if time.monotonic() > until:
+                return False
+            time.sleep(POLL_S)
         return True
 
     def release(self) -> None:

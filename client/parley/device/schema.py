@@ -7,7 +7,6 @@ values (device id, token, stream cursor, position). `lost` holds what the cluste
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +79,6 @@ SCHEMA = (
 )
 BUSY_S = 10.0
 """How long an operation waits for another process that uses the file."""
-POLL_S = 0.01
 RECEIVED_TABLES = ("inbox", "accounts", "conversations", "members", "reads")
 
 
@@ -100,15 +98,12 @@ def _turn_to_open(path: Path) -> Iterator[None]:
     Of two that make one file, SQLite refuses one at once, whatever its busy timeout is, because both want the WAL. Or
     one takes the file that the other has just made for one that lost its content.
     """
-    until = time.monotonic() + BUSY_S
     with FileLock(path.with_name("open.lock")) as lock:
-        while not lock.try_acquire():
-            if time.monotonic() > until:
-                raise StoreError(
-                    f"Another process has been opening the file {path} for {BUSY_S:.0f} s. Nothing was changed. End "
-                    "that process, or try again."
-                )
-            time.sleep(POLL_S)
+        if not lock.acquire_within(BUSY_S):
+            raise StoreError(
+                f"Another process has been opening the file {path} for {BUSY_S:.0f} s. Nothing was changed. End "
+                "that process, or try again."
+            )
         yield
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parley import BadInputError, ParleyError, StateDirectory, parse_json
+from parley import BadInputError, ParleyError, StateDirectory, parse_json, replace_private
 from parley.chat import safe_name
-from parley.terminal.private_file import replace_private
 
 FORMAT = 1
 FILE = "contexts.json"

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from parley import BadInputError, ParleyError
-from parley.terminal.private_file import replace_private
+from parley import BadInputError, ParleyError, replace_private
 
 MARK = "Made by: parley desktop install"
 MARK_WITHIN_BYTES = 400

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import ssl
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from parley import BadInputError, JsonError, ParleyError, check_account_name, parse_endpoints, parse_json
+from parley import BadInputError, JsonError, ParleyError, check_account_name, parse_endpoints, parse_json, read_private
 from parley.terminal.contexts import check_context_name
 
 FORMAT = "parley-invite"
@@ -201,17 +200,13 @@ def _local_path(word: str) -> Path:
 
 def _read_file(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would block
-        with open(descriptor, "rb") as file:
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            raw = file.read(MAX_BYTES + 1) if is_file else b""
-    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
-        reason = error.strerror if isinstance(error, OSError) else "its name cannot be used"
-        raise BadInputError(f"The invitation {str(path)!a} cannot be read ({reason}). Nothing was done.") from error
-    if not is_file:
-        raise _refused("it is no file")
-    if len(raw) > MAX_BYTES:
-        raise _refused(f"it is larger than {MAX_BYTES} bytes")
+        raw = read_private(path, MAX_BYTES)
+    except OSError as error:
+        raise BadInputError(
+            f"The invitation {str(path)!a} cannot be read ({error.strerror}). Nothing was done."
+        ) from error
+    except ValueError as error:
+        raise _refused(str(error)) from None
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory
+from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory, replace_private
 from parley.terminal import channel_commands, commands, text
 from parley.terminal.command_line import PasswordStdin, with_connection_options
 from parley.terminal.commands import note
@@ -21,7 +21,6 @@ from parley.terminal.contexts import Context, Contexts
 from parley.terminal.invitation_file import InvitationFile, fingerprints, is_invitation, read_invitation
 from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.private_file import replace_private
 
 FOLDER = "authorities"
 

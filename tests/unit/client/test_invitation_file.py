@@ -242,7 +242,7 @@ def test_a_ca_that_cannot_be_stored_leaves_no_context(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     path = str(kept(tmp_path))
-    monkeypatch.setattr("parley.terminal.private_file.os.fsync", full)
+    monkeypatch.setattr("parley.private_file.os.fsync", full)
     with pytest.raises(ParleyError, match="with the CA cannot be written"):
         prepare(options_in(tmp_path / "state"), path)
     assert list((tmp_path / "state" / "authorities").iterdir()) == []
