@@ -1,5 +1,6 @@
 """Which colours the window has: those of the system, light, or dark. The choice is kept for the next start."""
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction, QActionGroup, QGuiApplication
 from PySide6.QtWidgets import QMenu
 
+from parley import read_private, replace_private
 from parley.gui.theme import DARK, LIGHT, Theme, system_theme
 
 FILE_NAME = "colours"
@@ -77,18 +79,12 @@ class Colours(QObject):
 def load(root: Path) -> ColourChoice:
     """Return the stored choice, or SYSTEM."""
     try:
-        with (root / FILE_NAME).open("rb") as file:
-            return ColourChoice(file.read(MAX_BYTES).decode("ascii").strip())
+        return ColourChoice(read_private(root / FILE_NAME, MAX_BYTES).decode("ascii").strip())
     except (OSError, ValueError):
         return ColourChoice.SYSTEM
 
 
 def save(root: Path, choice: ColourChoice) -> None:
     """Store the choice. Errors are ignored, because a full disk must not stop the window."""
-    part = root / f"{FILE_NAME}.part"
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(f"{choice}\n")
-        part.replace(root / FILE_NAME)
-    except OSError:
-        part.unlink(missing_ok=True)
+    with suppress(OSError):
+        replace_private(root / FILE_NAME, f"{choice}\n")

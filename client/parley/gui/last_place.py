@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
-from parley import Target, parse_json
+from parley import Target, parse_json, read_private, replace_private
 
 if TYPE_CHECKING:
     from parley.gui.main_window import MainWindow
@@ -46,8 +46,7 @@ class Place:
 def load(root: Path) -> Place:
     """Return what is stored. What cannot be understood counts as nothing, because nobody chose it."""
     try:
-        with (root / FILE_NAME).open("rb") as file:
-            found = parse_json(file.read(MAX_BYTES))
+        found = parse_json(read_private(root / FILE_NAME, MAX_BYTES))
         width, opened = found["list_width"], found["opened"]
         if type(width) is not int or not 0 <= width <= MAX_WIDTH:
             return Place()
@@ -60,14 +59,8 @@ def load(root: Path) -> Place:
 
 def save(root: Path, place: Place) -> None:
     """Store the place. Errors are ignored, because a full disk must not stop the window."""
-    part = root / f"{FILE_NAME}.part"
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps({"list_width": place.list_width, "opened": dict(place.opened)}))
-        part.replace(root / FILE_NAME)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
+    with suppress(OSError):
+        replace_private(root / FILE_NAME, json.dumps({"list_width": place.list_width, "opened": dict(place.opened)}))
 
 
 class LastPlace(QObject):

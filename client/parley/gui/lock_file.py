@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley import JsonError, parse_json
+from parley import parse_json, read_private, replace_private
 
 FILE_NAME = "lock.json"
 MAX_BYTES = 65_536
@@ -37,26 +37,21 @@ class LockFile:
 def load(root: Path) -> LockFile:
     """Return what is stored. A damaged file may have locked everybody: the password opens each window again."""
     try:
-        with open(root / FILE_NAME, "rb") as file:
-            document = parse_json(file.read(MAX_BYTES))
+        document = parse_json(read_private(root / FILE_NAME, MAX_BYTES))
         accounts, minutes = document["accounts"], document["minutes"]
         if not all(isinstance(one, str) for one in accounts) or type(minutes) is not int:
             return LockFile(is_damaged=True)
         return LockFile(tuple(accounts)[-MOST_ACCOUNTS:], min(max(minutes, 0), MOST_MINUTES))
     except FileNotFoundError:
         return LockFile()
-    except (OSError, JsonError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return LockFile(is_damaged=True)
 
 
 def save(root: Path, content: LockFile) -> bool:
     """Store it. Return false if that failed: a full disk must not stop the window, and the person is told."""
-    part = root / f"{FILE_NAME}.part"
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps({"accounts": list(content.accounts), "minutes": content.minutes}))
-        part.replace(root / FILE_NAME)
+        replace_private(root / FILE_NAME, json.dumps({"accounts": list(content.accounts), "minutes": content.minutes}))
     except OSError:
-        part.unlink(missing_ok=True)
         return False
     return True

@@ -4,14 +4,14 @@ The file belongs to the state directory, so it counts for all accounts on it. A 
 aside and told of in words. The window begins with the usual settings then.
 """
 
+import codecs
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from parley import parse_json
+from parley import parse_json, read_private, replace_private
 
 FILE_NAME = "window.json"
 REFUSED_NAME = "window.json.refused"
@@ -56,9 +56,9 @@ class WindowSettings:
             raise ValueError(f"quiet_until_ms is {self.quiet_until_ms}")
 
 
-def from_json(text: str | bytes) -> WindowSettings:
+def from_json(text: bytes) -> WindowSettings:
     """Return the settings of a file. Names of later releases are ignored. Raises ValueError."""
-    found: Any = parse_json(text)
+    found: Any = parse_json(text.removeprefix(codecs.BOM_UTF8))
     if not isinstance(found, dict):
         raise ValueError("it holds no settings")
     known = {field.name: found[field.name] for field in fields(WindowSettings) if field.name in found}
@@ -71,8 +71,7 @@ def load(root: Path) -> tuple[WindowSettings, str]:
     """Return the stored settings, and what to tell the person if they could not be used."""
     path = root / FILE_NAME
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        return from_json(read_private(path, MAX_BYTES)), ""
     except FileNotFoundError:
         return WindowSettings(), ""
     except OSError as error:
@@ -80,10 +79,6 @@ def load(root: Path) -> tuple[WindowSettings, str]:
             f"The settings of the window cannot be read: {path}: {error.strerror}. Nothing was changed. "
             "The window uses the usual settings."
         )
-    try:
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        return from_json(text.decode("utf-8-sig")), ""
     except ValueError as error:
         return WindowSettings(), f"{_put_aside(path)} The reason: {error}. The window uses the usual settings."
 
@@ -99,13 +94,8 @@ def _put_aside(path: Path) -> str:
 
 def save(root: Path, settings: WindowSettings) -> str:
     """Store the settings. Return what to tell the person if that failed, otherwise an empty string."""
-    part = root / f"{FILE_NAME}.part"
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps(asdict(settings), indent=1) + "\n")
-        part.replace(root / FILE_NAME)
+        replace_private(root / FILE_NAME, json.dumps(asdict(settings), indent=1) + "\n")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         return f"The settings could not be stored: {error.strerror}. They count until the window is closed."
     return ""
