@@ -106,6 +106,14 @@ def test_a_broken_file_of_settings_is_told_of_and_the_window_works(
     assert load(tmp_path) == (WindowSettings(sound=True), "")
 
 
+def test_a_choice_in_one_window_keeps_what_was_chosen_in_another_one(as_before: None, tmp_path: Path) -> None:
+    one, other = SettingsKeeper(tmp_path), SettingsKeeper(tmp_path)
+    one.change(lambda settings: replace(settings, sound=True))
+    other.change(lambda settings: replace(settings, preview=Preview.NONE))
+    assert load(tmp_path) == (WindowSettings(sound=True, preview=Preview.NONE), "")
+    assert other.value.sound
+
+
 def test_a_change_that_cannot_be_stored_is_said_in_the_dialog(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()
     window = MainWindow(LIGHT, tmp_path)

@@ -84,7 +84,7 @@ class Lock(QObject):
 
     def lock_after(self, minutes: int) -> None:
         """Lock the window after so many idle minutes from now on. 0: never."""
-        self._keep(replace(self._read(), minutes=minutes))
+        self._change(lambda kept: replace(kept, minutes=minutes))
         self._acted_at_s = self._clock()
         self._watch()
 
@@ -103,7 +103,7 @@ class Lock(QObject):
         """Let another person sign in. The session stays on this machine, locked."""
         account = self._account or self._window.app_state.account
         self._window.save_draft()
-        self._keep(self._read().changed(account, locked=True))
+        self._change(lambda kept: kept.changed(account, locked=True))
         self._forgets_name = True
         self._window.commands.change_account()
 
@@ -173,7 +173,7 @@ class Lock(QObject):
 
     def _cover(self, account: str) -> None:
         self._account = account
-        is_kept = self._keep(self._read().changed(account, locked=True))
+        is_kept = self._change(lambda kept: kept.changed(account, locked=True))
         self._stack.setCurrentWidget(self.page)
         for other in QApplication.topLevelWidgets():
             if other.isVisible() and self._belongs_here(other.parentWidget()):
@@ -210,7 +210,7 @@ class Lock(QObject):
         if problem:
             self.page.show_problem(problem)
             return
-        self._keep(self._read().changed(self._account, locked=False))
+        self._change(lambda kept: kept.changed(self._account, locked=False))
         self._uncover()
         self._window.chat.list.setFocus()
 
@@ -229,13 +229,14 @@ class Lock(QObject):
         """Somebody has signed in with the password, if the window was not locked meanwhile."""
         account = self._window.app_state.account
         if self._window.app_state.page is VisiblePage.CHAT and not self.is_locked and self._read().has(account):
-            self._keep(self._read().changed(account, locked=False))
+            self._change(lambda kept: kept.changed(account, locked=False))
 
     def _read(self) -> lock_file.LockFile:
         """Return what is stored now. Another window may have locked another account, or this one, meanwhile."""
         self._kept = lock_file.load(self._root)
         return self._kept
 
-    def _keep(self, content: lock_file.LockFile) -> bool:
-        self._kept = content
-        return lock_file.save(self._root, content)
+    def _change(self, changed: Callable[[lock_file.LockFile], lock_file.LockFile]) -> bool:
+        """Return whether it could be stored."""
+        self._kept, is_stored = lock_file.change(self._root, changed)
+        return is_stored

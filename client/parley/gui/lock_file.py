@@ -5,10 +5,11 @@ read this file: the lock keeps out people, not programs.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley import parse_json, read_private, replace_private
+from parley import parse_json, read_private, replace_private, turn_to_change
 
 FILE_NAME = "lock.json"
 MAX_BYTES = 65_536
@@ -46,6 +47,16 @@ def load(root: Path) -> LockFile:
         return LockFile()
     except (OSError, ValueError, TypeError, KeyError):
         return LockFile(is_damaged=True)
+
+
+def change(root: Path, changed: Callable[[LockFile], LockFile]) -> tuple[LockFile, bool]:
+    """Change what is stored now, and keep what other windows store meanwhile. Return it, and whether it is stored."""
+    try:
+        with turn_to_change(root / FILE_NAME):
+            content = changed(load(root))
+            return content, save(root, content)
+    except OSError:
+        return changed(load(root)), False
 
 
 def save(root: Path, content: LockFile) -> bool:

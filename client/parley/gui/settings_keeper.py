@@ -6,6 +6,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
+from parley.gui import window_settings
 from parley.gui.theme import scaled_font
 from parley.gui.window_settings import WindowSettings, load, save
 
@@ -25,10 +26,15 @@ class SettingsKeeper(QObject):
 
     def change(self, change: Callable[[WindowSettings], WindowSettings]) -> None:
         """Use other settings from now on. `problem` says then why they could not be stored, if so."""
-        before, self.value = self.value, change(self.value)
-        if self.value == before:
+        before = self.value
+        wanted = change(before)
+        if wanted == before:
             return
-        self.problem = "" if self._root is None else save(self._root, self.value)
+        if self._root is None or self.problem:  # what could not be stored counts here
+            self.value = wanted
+            self.problem = "" if self._root is None else save(self._root, wanted)
+        else:
+            self.value, self.problem = window_settings.change(self._root, before, change)
         if self.value.text_percent != before.text_percent:
             self._apply_size()
         self.changed.emit(self.value)

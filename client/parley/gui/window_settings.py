@@ -6,12 +6,13 @@ aside and told of in words. The window begins with the usual settings then.
 
 import codecs
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from parley import parse_json, read_private, replace_private
+from parley import parse_json, read_private, replace_private, turn_to_change
 
 FILE_NAME = "window.json"
 REFUSED_NAME = "window.json.refused"
@@ -92,10 +93,31 @@ def _put_aside(path: Path) -> str:
     return f"The settings of the window in {path} cannot be used and are kept as {REFUSED_NAME}."
 
 
+def change(
+    root: Path, used: WindowSettings, changed: Callable[[WindowSettings], WindowSettings]
+) -> tuple[WindowSettings, str]:
+    """Change what is stored now, because another window may have stored a choice since, and store it.
+
+    `used` counts if nothing is stored that can be used. Return the settings, and what to tell the person if they could
+    not be stored.
+    """
+    try:
+        with turn_to_change(root / FILE_NAME):
+            stored, problem = load(root)
+            settings = changed(used if problem else stored)
+            return settings, save(root, settings)
+    except OSError as error:
+        return changed(used), _not_stored(error)
+
+
 def save(root: Path, settings: WindowSettings) -> str:
     """Store the settings. Return what to tell the person if that failed, otherwise an empty string."""
     try:
         replace_private(root / FILE_NAME, json.dumps(asdict(settings), indent=1) + "\n")
     except OSError as error:
-        return f"The settings could not be stored: {error.strerror}. They count until the window is closed."
+        return _not_stored(error)
     return ""
+
+
+def _not_stored(error: OSError) -> str:
+    return f"The settings could not be stored: {error.strerror}. They count until the window is closed."
