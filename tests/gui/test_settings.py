@@ -106,6 +106,28 @@ def test_a_broken_file_of_settings_is_told_of_and_the_window_works(
     assert load(tmp_path) == (WindowSettings(sound=True), "")
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"preview": "loud"}', "preview is 'loud', which is not one of all, names, none."),
+        (b'{"preview": []}', "preview is [], which is not one of all, names, none."),
+        (b'{"sound": 1}', "sound is 1, which is not true or false."),
+        (b'{"text_percent": "' + b"9" * 3000 + b'"}', "…, which is not a whole number."),
+        (b'{"text_percent": 9' + b"9" * 200 + b"}", "…, not one of 90, 100, 115, 130, 150."),
+        (b'{"quiet_until_ms": -7}', "quiet_until_ms is no time that can be meant."),
+        (b"\xff\xfe", "it is not in UTF-8."),
+        (b"[]", "it holds no settings."),
+        (b" " * 5000, "it is larger than 4096 bytes."),
+    ],
+)
+def test_why_a_file_of_settings_is_refused_is_said_in_words(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    settings, told = load(tmp_path)
+    assert settings == WindowSettings()
+    assert f"{reason} The window uses the usual settings." in told
+    assert len(told) < len(str(tmp_path)) + 300
+
+
 def test_a_choice_in_one_window_keeps_what_was_chosen_in_another_one(as_before: None, tmp_path: Path) -> None:
     one, other = SettingsKeeper(tmp_path), SettingsKeeper(tmp_path)
     one.change(lambda settings: replace(settings, sound=True))

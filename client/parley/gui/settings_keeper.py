@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from parley.gui import window_settings
@@ -43,6 +43,7 @@ class SettingsKeeper(QObject):
         """Say that the stored settings could not be used."""
         if self.problem:
             box = QMessageBox(QMessageBox.Icon.Warning, "Settings", self.problem, parent=window)
+            box.setTextFormat(Qt.TextFormat.PlainText)  # it shows values of the file
             box.open()
 
     def _apply_size(self) -> None:

@@ -17,6 +17,7 @@ from parley import parse_json, read_private, replace_private, turn_to_change
 FILE_NAME = "window.json"
 REFUSED_NAME = "window.json.refused"
 MAX_BYTES = 4096
+MOST_SHOWN = 40
 TEXT_PERCENTS = (90, 100, 115, 130, 150)
 UNTIL_SWITCHED_OFF = -1
 LATEST_MS = 32_503_680_000_000  # the year 3000: later times cannot be shown in every time zone
@@ -28,6 +29,9 @@ class Preview(StrEnum):
     ALL = "all"
     NAMES = "names"
     NONE = "none"
+
+
+_KINDS: dict[type, str] = {int: "a whole number", bool: "true or false", Preview: f"one of {', '.join(Preview)}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,19 @@ class WindowSettings:
             value = getattr(self, field.name)
             wanted = type(field.default)
             if type(value) is not wanted:
-                raise ValueError(f"{field.name} is {value!r}, which is not of the right kind")
+                raise ValueError(f"{field.name} is {_shown(value)}, which is not {_KINDS[wanted]}")
         if self.text_percent not in TEXT_PERCENTS:
-            raise ValueError(f"text_percent is {self.text_percent}, not one of {', '.join(map(str, TEXT_PERCENTS))}")
+            raise ValueError(
+                f"text_percent is {_shown(self.text_percent)}, not one of {', '.join(map(str, TEXT_PERCENTS))}"
+            )
         if not UNTIL_SWITCHED_OFF <= self.quiet_until_ms <= LATEST_MS:
-            raise ValueError(f"quiet_until_ms is {self.quiet_until_ms}")
+            raise ValueError("quiet_until_ms is no time that can be meant")
+
+
+def _shown(value: object) -> str:
+    """Return a value of the file in a few characters."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def from_json(text: bytes) -> WindowSettings:
@@ -63,7 +75,7 @@ def from_json(text: bytes) -> WindowSettings:
     if not isinstance(found, dict):
         raise ValueError("it holds no settings")
     known = {field.name: found[field.name] for field in fields(WindowSettings) if field.name in found}
-    if "preview" in known:
+    if known.get("preview") in [*Preview]:
         known["preview"] = Preview(known["preview"])
     return WindowSettings(**known)
 
