@@ -252,7 +252,8 @@ class ConnectionManager:
         self._policy.failed(endpoint, lived_s)
         if closed.better is not None:
             self._policy.prefer(closed.better)
-        lost = {"lost": name} if self._welcomed_at is not None else {}
+        is_lost = self._welcomed_at is not None and closed.reason is not StreamCloseReason.SIGNED_OUT
+        lost = {"lost": name} if is_lost else {}
         self._publisher.update(
             connection=self._state_without_stream(),
             node="",

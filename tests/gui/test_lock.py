@@ -108,9 +108,10 @@ def test_a_notification_says_that_something_came_and_not_what(desktop: Shared) -
 
 def test_a_wrong_password_unlocks_nothing(desktop: Shared) -> None:
     desktop.lock_by_key()
-    desktop.sdk.refuse_login = WrongPasswordError("The name or the password is wrong. Check both.")
+    desktop.sdk.refuse_login = WrongPasswordError("The name or the password is wrong; new here? parley register.")
     desktop.enter("wrong")
     desktop.until(lambda: "wrong" in desktop.lock.page.problem.text())
+    assert desktop.lock.page.problem.text() == "The password is wrong. The window stays locked. Type it again."
     assert desktop.lock.is_locked
     desktop.sdk.refuse_login = None
     desktop.enter(PASSWORD)

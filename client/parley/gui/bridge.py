@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from parley import NotSignedInError, ParleyError, Target, UnreachableError
+from parley import NotSignedInError, ParleyError, Target, UnreachableError, WrongPasswordError
 from parley.gui import cluster_requests, events, own_name
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
@@ -27,6 +27,7 @@ NOT_CHECKED = (
     "The password was not checked, because a majority of the nodes has to do that. The window stays locked. What was "
     "sent before waits on this machine and goes out by itself."
 )
+STAYS_LOCKED = "The password is wrong. The window stays locked. Type it again."
 CANCELLED = "Signing in was cancelled. If an account was being created, it may exist now: then sign in with it."
 
 
@@ -334,6 +335,8 @@ class Bridge(QObject):
                 raise NotSignedInError("Nobody is signed in. Close the window and start it again.")
             client = await self._worker.client()
             await client.login(client.signed_in_as, password)
+        except WrongPasswordError:
+            self._mailbox.put(events.Unlocked(STAYS_LOCKED))
         except Exception as error:
             failure = as_parley_error(error)
             why = f"{NOT_CHECKED} {failure.text}" if isinstance(failure, UnreachableError) else failure.text

@@ -120,12 +120,14 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
     """The stream learns that its session has ended before the new one is stored: a lock asks for the password so."""
     refused = asyncio.Event()
     refusals = 0
+    lost = set[str]()
     closed_before, kept_before = ConnectionManager._stream_closed, LogIn._keep_session
 
     async def counted(manager: ConnectionManager, closed: StreamClosedError, *rest: Any) -> None:
         nonlocal refusals
         await closed_before(manager, closed, *rest)
         refusals += closed.reason is StreamCloseReason.SIGNED_OUT
+        lost.add(client.state.lost)
         if refusals > SIGNED_OUT_CONFIRMATIONS:
             refused.set()
 
@@ -141,6 +143,7 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
         await client.login("anna", PASSWORD)
         await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert await names(client) == ["anna"]
+        assert lost == {""}, "the node has answered"
 
 
 async def test_a_login_whose_answer_was_lost_is_repeated(tmp_path: Path) -> None:
