@@ -30,7 +30,7 @@ def read_notes(path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
     `parse` raises NotesDamagedError for a wrong value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path).decode()
     except OSError:
         return parse({})
     except ValueError as error:
@@ -107,9 +107,15 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # opening a pipe would wait for its other end
+        raise OSError(f"{path} is missing, or no file")
+    return path.read_bytes()
+
+
 def _is_of_newer_release(path: Path) -> bool:
     try:
-        document = parse_json(path.read_bytes())
+        document = parse_json(_read(path))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and is_newer(document)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parley import BadInputError, ParleyError, StateDirectory, parse_json, replace_private
+from parley import BadInputError, ParleyError, StateDirectory, parse_json, read_private, replace_private
 from parley.chat import safe_name
 
 FORMAT = 1
 FILE = "contexts.json"
+MAX_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KINDS: dict[str, type] = {"hosts": list, "ca": str, "insecure": bool, "account": str}
 
@@ -61,7 +62,7 @@ class Contexts:
         """Read the file. Raises BadInputError if it is damaged."""
         path = StateDirectory(state_dir).root / FILE
         try:
-            document = parse_json(path.read_text(encoding="utf-8-sig"))
+            document = parse_json(read_private(path, MAX_BYTES).decode("utf-8-sig"))
         except FileNotFoundError:
             if (link := dangling_link(path)) is not None:
                 raise _damaged(path, f"{link} is a link to something that is not there") from None

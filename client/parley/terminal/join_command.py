@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory, replace_private
+from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory, read_private, replace_private
 from parley.terminal import channel_commands, commands, text
 from parley.terminal.command_line import PasswordStdin, with_connection_options
 from parley.terminal.commands import note
@@ -23,6 +23,7 @@ from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 
 FOLDER = "authorities"
+MAX_CA_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def _fingerprints_of(context: Context) -> tuple[str, ...]:
     if not context.ca:
         return ()
     try:
-        return fingerprints(Path(context.ca).read_text(encoding="utf-8", errors="replace"))
+        return fingerprints(read_private(Path(context.ca), MAX_CA_BYTES).decode(errors="replace"))
     except (OSError, ValueError):
         return ("a file that cannot be read",)
 

@@ -4,6 +4,7 @@ That is also so if a damaged file of contexts is taken for none.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,12 @@ def test_the_account_of_the_last_log_in_counts_in_a_context_of_the_same_cluster(
 def test_a_context_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"no context 'wrad' \(PARLEY_CONTEXT\).*Known are: lab, ward"):
         resolve_options(Flags(), {**kept(tmp_path), "PARLEY_CONTEXT": "wrad"})
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "contexts.json")
+    with pytest.raises(BadInputError, match=r"contexts.json with the contexts cannot be used: .*it is no file"):
+        Contexts.load(tmp_path)
 
 
 @pytest.mark.parametrize(

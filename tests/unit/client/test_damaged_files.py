@@ -1,6 +1,7 @@
 """Files of the client that hold something else than was written: told in words, kept, and nothing waiting is lost."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_damaged_notes_are_set_aside_with_a_word_and_nothing_that_waits_is_lost(
     connection = schema.open_database(found.database)
     assert [message.body for message in outbox.open_messages(connection, 10)] == ["waits"]
     connection.close()
+
+
+def test_a_pipe_in_the_place_of_notes_is_not_waited_for_and_is_replaced(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    os.mkfifo(tmp_path / "last.json")
+    assert state.last() == Last()
+    state.remember_last(Last("anna", ("localhost:7001",)))
+    assert state.last().account == "anna"
 
 
 JSON = st.recursive(
