@@ -132,7 +132,7 @@ def test_the_command_opens_the_window_with_what_the_file_holds(
 ) -> None:
     later_ms = int(time.time() * 1000) + 60_000
     file = tmp_path / "zoe.parley-invite"
-    InvitationFile("ward", ("127.0.0.1:7600",), "", "zoe", CODE, later_ms).write(file)
+    file.write_text(InvitationFile("ward", ("127.0.0.1:7600",), "", "zoe", CODE, later_ms).to_line())
     state = str(tmp_path / "state")
     done = typer.testing.CliRunner().invoke(app, ["gui", "--state-dir", state, file.as_uri()])
     assert done.exit_code == 0, done.output

@@ -78,11 +78,6 @@ class InvitationFile:
         """Return the link."""
         return LINK + base64.urlsafe_b64encode(self.to_line().encode()).decode().rstrip("=")
 
-    def write(self, path: Path) -> None:
-        """Write a new file that only its owner can read. Raises ParleyError if there is one, or it cannot be made."""
-        with new_file(path) as fill:
-            fill(self)
-
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Callable[[InvitationFile], None]]:
@@ -186,7 +181,7 @@ def _unpack(link: str) -> str:
             raise ValueError("a character that no link has")
         return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
     except (ValueError, binascii.Error):
-        raise _refused("the link is not whole. Copy all of it") from None
+        raise _refused("the link is not whole. Copy all of it, or ask for a file") from None
 
 
 def _local_path(word: str) -> Path:

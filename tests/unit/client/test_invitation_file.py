@@ -18,6 +18,7 @@ from parley.terminal.invitation_file import (
     MAX_BYTES,
     InvitationFile,
     is_invitation,
+    new_file,
     parse_text,
     read_invitation,
 )
@@ -132,10 +133,11 @@ def test_a_cluster_without_tls_is_taken_on_this_machine_alone() -> None:
 
 def test_a_file_is_secret_and_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "kim.parley-invite"
-    GOOD.write(path)
+    with new_file(path) as fill:
+        fill(GOOD)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(ParleyError, match="cannot be made"):
-        replace(GOOD, account="eve").write(path)
+    with pytest.raises(ParleyError, match="cannot be made"), new_file(path) as fill:
+        fill(replace(GOOD, account="eve"))
     for word in (str(path), path.as_uri(), f"file://localhost{path}"):
         assert is_invitation(word)
         assert read_invitation(word).account == "kim"
@@ -173,7 +175,7 @@ def options_in(folder: Path) -> ConnectionOptions:
 
 def kept(folder: Path, **values: Any) -> Path:
     path = folder / f"{len(list(folder.iterdir()))}.parley-invite"
-    replace(GOOD, **values).write(path)
+    path.write_text(replace(GOOD, **values).to_line())
     return path
 
 

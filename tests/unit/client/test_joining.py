@@ -164,7 +164,8 @@ def invitation_with_ca(folder: Path) -> Path:
     later_ms = int(time.time() * 1000) + 60_000
     path = folder / "kim.parley-invite"
     ca = Authority("ward").pem.decode()
-    replace(DRAFT, ca=ca, code="abcdefghj-kmnpqrstu-vwxyz2345", expires_at_ms=later_ms).write(path)
+    made = replace(DRAFT, ca=ca, code="abcdefghj-kmnpqrstu-vwxyz2345", expires_at_ms=later_ms)
+    path.write_text(made.to_line())
     return path
 
 
