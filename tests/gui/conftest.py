@@ -42,6 +42,17 @@ def styled(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def as_before(qapp: Any) -> Iterator[None]:
+    """The other tests have light colours and the usual text."""
+    from parley.gui.theme import LIGHT, apply_theme
+
+    font = qapp.font()
+    yield
+    qapp.setFont(font)
+    apply_theme(qapp, LIGHT)
+
+
+@pytest.fixture
 def closing() -> Iterator[Callable[[Any], Any]]:
     """Registers what must be stopped at the end, whatever happens."""
     kept: list[Any] = []

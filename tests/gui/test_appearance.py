@@ -19,7 +19,7 @@ from parley.chat import clock_time, forget_zone
 from parley.gui import colours
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.colours import ColourChoice
-from parley.gui.theme import DARK, LIGHT, apply_theme
+from parley.gui.theme import DARK, LIGHT
 from tests.gui.scripted import BASE_MS
 from tests.gui.test_main_window import Desktop, Keep
 from tests.gui.test_thread_view import Shown
@@ -32,13 +32,6 @@ def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
 
 
 # ---- colours
-
-
-@pytest.fixture
-def as_before(qapp: QApplication) -> Iterator[None]:
-    """The other tests have light colours."""
-    yield
-    apply_theme(qapp, LIGHT)
 
 
 def pick(desktop: Desktop, *words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,19 +18,10 @@ from parley.gui.notifier import GATHER_AT_MOST_MS, Gathered, News, summaries
 from parley.gui.settings_dialog import SettingsDialog
 from parley.gui.settings_keeper import SettingsKeeper
 from parley.gui.shortcuts import ELSEWHERE, IN_WINDOW, ShortcutsDialog
-from parley.gui.theme import DARK, LIGHT, apply_theme
+from parley.gui.theme import DARK, LIGHT
 from parley.gui.window_settings import FILE_NAME, UNTIL_SWITCHED_OFF, Preview, WindowSettings, load
 from tests.gui.scripted import WARD
 from tests.gui.test_main_window import Desktop, Keep
-
-
-@pytest.fixture
-def as_before(qapp: QApplication) -> Iterator[None]:
-    """The other tests have light colours and the usual text."""
-    font = qapp.font()
-    yield
-    qapp.setFont(font)
-    apply_theme(qapp, LIGHT)
 
 
 @pytest.fixture

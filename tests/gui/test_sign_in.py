@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QApplication, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from parley.gui.app_state import VisiblePage
+from parley.gui.theme import GRID, scaled_font
 from tests.gui.scripted import ScriptedSdk
 from tests.gui.test_main_window import HERE, Desktop, Keep
 
@@ -56,6 +57,26 @@ def test_nothing_of_the_page_is_cut_off_when_it_asks_for_more(desktop: Desktop) 
     desktop.until(lambda: all(row.height() >= row.minimumSizeHint().height() for row in rows))
     desktop.until(lambda: page.password.repeated.geometry().top() > page.password.geometry().bottom())
     desktop.until(lambda: page.password.row.height() >= page.password.row.sizeHint().height())
+
+
+def test_with_large_text_in_a_small_window_the_page_scrolls_and_nothing_of_it_is_cut_off(
+    qtbot: QtBot, closing: Keep, as_before: None
+) -> None:
+    QApplication.setFont(scaled_font(QApplication.font(), 1.5))
+    desktop = Desktop(qtbot, closing)
+    desktop.window.resize(640, 600)
+    page = desktop.window.sign_in
+    fill(desktop, "long enough")
+    page.ask_for_invitation("This cluster creates accounts by invitation. Nothing was changed. Enter your code.")
+    fields = (page.hosts, page.ca, page.account, page.password, page.invitation)
+    desktop.until(lambda: all(field.height() >= field.fontMetrics().height() + GRID for field in fields))
+    desktop.until(lambda: page.problem.height() >= page.problem.heightForWidth(page.problem.width()))
+    desktop.until(lambda: page.problem.visibleRegion().boundingRect().height() == page.problem.height())
+    assert (desktop.window.width(), desktop.window.height()) == (640, 600)
+    for part in (page.submit, page.create_button, page.hosts):  # by Tab, in the order of the page
+        while not part.hasFocus():
+            QTest.keyClick(desktop.window.focusWidget() or page, Qt.Key.Key_Tab)
+        assert part.visibleRegion().boundingRect().size() == part.size()
 
 
 def test_who_looks_at_the_new_password_types_it_once(desktop: Desktop) -> None:

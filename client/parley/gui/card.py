@@ -1,6 +1,7 @@
-"""The card in the middle of a page that asks for a password."""
+"""The card in the middle of a page that asks for a password. A page that is too small for it scrolls."""
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from parley.gui.theme import GRID, Theme
 
@@ -18,10 +19,19 @@ class Card(QFrame):
         row.addStretch(1)
         row.addWidget(self)
         row.addStretch(1)
-        outer = QVBoxLayout(page)
+        middle = QWidget()
+        outer = QVBoxLayout(middle)
         outer.addStretch(1)
         outer.addLayout(row)
         outer.addStretch(1)
+        self._area = QScrollArea()
+        self._area.setFrameShape(QFrame.Shape.NoFrame)
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._area.setWidgetResizable(True)
+        self._area.setWidget(middle)
+        whole = QVBoxLayout(page)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self._area)
 
     def rows(self) -> QVBoxLayout:
         """Return the layout for what the card holds, from top to bottom."""
@@ -29,6 +39,10 @@ class Card(QFrame):
         inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
         inner.setSpacing(2 * GRID)
         return inner
+
+    def reveal(self, part: QWidget) -> None:
+        """Scroll to a part of the card, once it has its place."""
+        QTimer.singleShot(0, part, lambda: self._area.ensureWidgetVisible(part, 0, GRID))
 
     def restyle(self, theme: Theme) -> None:
         self.setStyleSheet(

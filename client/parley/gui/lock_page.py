@@ -53,6 +53,7 @@ class LockPage(QWidget):
         self.unlock.setText("Unlock")
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
+        self.card.reveal(self.problem if text else self.password)
         self.password.selectAll()
         self.password.setFocus()
 

@@ -120,6 +120,7 @@ class SignInPage(QWidget):
         self.problem.setVisible(bool(text))
         if text:
             self.password.focus_wrong()
+            self.card.reveal(self.problem)
         self.settled.emit()
 
     def set_busy(self, busy: bool) -> None:
