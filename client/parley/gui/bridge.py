@@ -234,19 +234,17 @@ class Bridge(QObject):
         self._do(connect)
 
     def ask_hidden(self) -> None:
-        async def ask(worker: ClientWorker) -> None:
-            found = await (await worker.client()).presence.connected(limit=1)
-            self._mailbox.put(events.HiddenTold(found.hidden))
+        async def ask(client: Client) -> Event:
+            return events.HiddenTold((await client.presence.connected(limit=1)).hidden)
 
-        self._ask(Action.PRESENCE, ask)
+        self._ask_client(Action.PRESENCE, ask)
 
     def set_hidden(self, hidden: bool) -> None:
-        async def hide(worker: ClientWorker) -> None:
-            account = await (await worker.client()).own_account()
-            await account.set_hidden(hidden=hidden)
-            self._mailbox.put(events.HiddenTold(hidden))
+        async def hide(client: Client) -> Event:
+            await (await client.own_account()).set_hidden(hidden=hidden)
+            return events.HiddenTold(hidden)
 
-        self._ask(Action.PRESENCE, hide)
+        self._ask_client(Action.PRESENCE, hide)
 
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
