@@ -1,7 +1,7 @@
 """The card in the middle of a page that asks for a password. A page that is too small for it scrolls."""
 
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from parley.gui.theme import GRID, Theme
 
@@ -48,6 +48,16 @@ class Card(QFrame):
         self.setStyleSheet(
             f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
         )
+
+
+def problem_label() -> QLabel:
+    """Return the text that says what went wrong, hidden until something did."""
+    label = QLabel()
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    label.setAccessibleName("What went wrong")
+    label.hide()
+    return label
 
 
 def problem_style(theme: Theme) -> str:

@@ -3,7 +3,7 @@
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
-from parley.gui.card import Card, problem_style
+from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
@@ -27,11 +27,7 @@ class LockPage(QWidget):
         self.password = PasswordField()
         self.password.setPlaceholderText("Password")
         self.password.returnPressed.connect(self._ask)
-        self.problem = QLabel()
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.problem.setWordWrap(True)
-        self.problem.setAccessibleName("What went wrong")
-        self.problem.hide()
+        self.problem = problem_label()
         self.unlock = QPushButton("Unlock")
         self.unlock.setProperty("primary", True)
         self.unlock.clicked.connect(self._ask)

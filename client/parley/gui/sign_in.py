@@ -4,7 +4,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from parley import BadInputError, check_account_name, parse_endpoints
-from parley.gui.card import Card, problem_style
+from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
@@ -56,11 +56,7 @@ class SignInPage(QWidget):
         self.cancel = QPushButton("Cancel")
         self.cancel.setShortcut(QKeySequence("Escape"))
         self.cancel.hide()
-        self.problem = QLabel()
-        self.problem.setTextFormat(Qt.TextFormat.PlainText)
-        self.problem.setWordWrap(True)
-        self.problem.setAccessibleName("What went wrong")
-        self.problem.hide()
+        self.problem = problem_label()
         self._compose()
         self.browse.clicked.connect(self._choose_ca)
         self.submit.clicked.connect(lambda: self._ask(register=False))
