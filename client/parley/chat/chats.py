@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from parley.chat.accounts import AccountBook
-from parley.chat.conversations import Conversations
-from parley.chat.item import ConversationItem
+from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
@@ -220,8 +219,11 @@ class Chats:
 
     def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
         """Record new accounts, or new names of known ones."""
-        if not self.conversations.learn_accounts(accounts):
+        own_id = self.book.own_id
+        if not self.book.add(accounts):
             return []
+        if self.book.own_id != own_id:
+            self.conversations.index_direct()
         return self._merge_keys() + self.redraw()
 
     def redraw(self) -> list[Output]:

@@ -7,7 +7,7 @@ from parleyd.delivery.device_stream import FRAME_BYTES, Page
 from parleyd.delivery.encoding import encode_message
 from parleyd.delivery.records import directory
 from parleyd.group.readers import StateReaders
-from parleyd.machine.features import messages
+from parleyd.machine.features import waiting
 from parleyd.machine.reader import StateReader
 
 
@@ -23,7 +23,7 @@ class StoredSource:
         """Return the next messages for the device, without its own."""
 
         def read(reader: StateReader) -> Page:
-            page = messages.queued_page(
+            page = waiting.queued_page(
                 reader, self._account_id, after_id, limit, self._device_id, max_bytes=FRAME_BYTES
             )
             return Page([encode_message(record) for record in page.messages], page.up_to, page.more)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.proposals import AppliedCommands
-from parleyd.machine.features import messages
+from parleyd.machine.features import waiting
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.reader import StateReader
 from parleyd.raft.types import NO_NODE, NodeId
@@ -268,7 +268,7 @@ class Client:
             self._move()
             return
         reader = StateReader(server.disk.state_connection)
-        page = messages.queued_page(reader, self.account_id, self.cursor, PAGE, exclude_device_id=self.device)
+        page = waiting.queued_page(reader, self.account_id, self.cursor, PAGE, exclude_device_id=self.device)
         for message in page.messages:
             require(message.id > self.cursor, f"{self.name} is handed {message.id} again after {self.cursor}")
             self.received.append(message.id)

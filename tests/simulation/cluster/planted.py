@@ -20,11 +20,11 @@ from parleyd.group.retention import LogRetention
 from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
-from parleyd.machine.features import channel_members, messages, sends
+from parleyd.machine.features import channel_members, sends, waiting
 from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.channels import OneChannel
 from parleyd.machine.features.conversations import Conversations
-from parleyd.machine.features.messages import Messages
+from parleyd.machine.features.messages import Appender
 from parleyd.machine.features.receipts import Receipts
 from parleyd.machine.features.sessions import Actor
 from parleyd.machine.limits import MAX_ID
@@ -380,14 +380,14 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
 @contextmanager
 def apply_draws_a_number() -> Iterator[None]:
     """What apply stores depends on which server applies it."""
-    original = Messages.add
+    original = Appender.add
     numbers: dict[int, int] = {}
 
-    def add(self: Messages, *row: Any, **rest: Any) -> int:
-        self._state.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
+    def add(self: Appender, *row: Any, **rest: Any) -> int:
+        self._meta.last_message_id += numbers.setdefault(id(self._state), len(numbers)) % 2
         return original(self, *row, **rest)
 
-    with patch.object(Messages, "add", add):
+    with patch.object(Appender, "add", add):
         yield
 
 
@@ -424,24 +424,24 @@ def channels_have_no_delivery_marks() -> Iterator[None]:
 @contextmanager
 def a_former_member_receives_on() -> Iterator[None]:
     """A device whose account left a channel receives what is written there later."""
-    heads = messages._heads
+    heads = waiting._heads
 
     def without_ends(reader: StateReader, account_id: int, after_id: int) -> Any:
         return [(head, conversation_id, MAX_ID) for head, conversation_id, _ in heads(reader, account_id, after_id)]
 
-    with patch.object(messages, "_heads", without_ends):
+    with patch.object(waiting, "_heads", without_ends):
         yield
 
 
 @contextmanager
 def what_waited_for_a_former_member_is_lost() -> Iterator[None]:
     """A device that was offline when its account left a channel never receives what was sent to it before."""
-    heads = messages._heads
+    heads = waiting._heads
 
     def of_members(reader: StateReader, account_id: int, after_id: int) -> Any:
         return [head for head in heads(reader, account_id, after_id) if head[2] == MAX_ID]
 
-    with patch.object(messages, "_heads", of_members):
+    with patch.object(waiting, "_heads", of_members):
         yield
 
 

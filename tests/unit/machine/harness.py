@@ -12,7 +12,7 @@ import apsw
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.effects import Effect
-from parleyd.machine.features import accounts, memberships, messages
+from parleyd.machine.features import accounts, memberships, waiting
 from parleyd.machine.features.history import History
 from parleyd.machine.features.messages import PAGE_BYTES, MessageRecord
 from parleyd.machine.features.receipts import Marks
@@ -54,7 +54,7 @@ def queued(
     found: list[MessageRecord] = []
     more = True
     while more and len(found) < limit:
-        page = messages.queued_page(reader, account_id, after_id, limit - len(found), exclude_device_id)
+        page = waiting.queued_page(reader, account_id, after_id, limit - len(found), exclude_device_id)
         found.extend(page.messages)
         after_id, more = page.up_to, page.more
     return found

@@ -132,12 +132,11 @@ def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception],
 
     def install(error: Exception) -> tuple[int, int]:
         def stumble(
-            command: sends_feature._Sends, number: int, send: model_pb2.Send
-        ) -> tuple[pb.ResultCode.ValueType, int, int]:
-            result = real(command, number, send)
+            command: sends_feature._Sends, number: int, send: model_pb2.Send, stored: pb.StoredSendResult
+        ) -> None:
+            real(command, number, send, stored)
             if send.body == "poison":
                 raise error
-            return result
 
         monkeypatch.setattr(sends_feature._Sends, "apply", stumble)
         return sessions

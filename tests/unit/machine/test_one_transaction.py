@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
 import pytest
 
+from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import CommittedEntry
-from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, START_MS, dump, payload, sends
+from tests.unit.machine.harness import (
+    BOOTSTRAP_MEMBERS,
+    START_MS,
+    AccountId,
+    ConversationId,
+    Item,
+    Node,
+    Target,
+    dump,
+    payload,
+    sends,
+)
 from tests.unit.machine.test_crash import entry_at
 
 
@@ -52,6 +65,48 @@ def test_send_repeated_within_one_command_is_stored_once(tmp_path: Path) -> None
     first, second = result.send_messages.sends
     assert first == second
     assert len(dump(path)["messages"]) == 1
+
+
+_TARGETS: tuple[Target, ...] = (
+    "bob",
+    AccountId(3),
+    ConversationId(1),
+    "cid",
+    "nobody",
+    "bob",
+    ConversationId(2),
+    ConversationId(3),
+    "ada",
+    "bob",
+)
+_ITEMS: tuple[Item, ...] = tuple(
+    (number, target, f"message {number}") for number, target in enumerate(_TARGETS, start=1)
+)
+
+
+@pytest.mark.parametrize("rises", [False, True], ids=["lowest level", "highest level"])
+def test_sends_of_one_command_end_like_commands_of_one_send_each(tmp_path: Path, rises: bool) -> None:
+    """Targets of one conversation by name, by account and by id, in turn with others: what they share is found once."""
+    ends = []
+    forms: list[list[Sequence[Item]]] = [[_ITEMS], [(item,) for item in _ITEMS]]
+    for form, groups in enumerate(forms):
+        node = Node(tmp_path / f"{form}.sqlite")
+        ada, _, _ = (node.user(name, device) for device, name in enumerate(("ada", "bob", "cid"), start=1))
+        if rises:
+            node.rise()
+        for other in ("bob", "cid"):
+            node.machine.apply([_entry_of(node, [sends(ada, (0, other, "no number"))])])
+        node.machine.apply([_entry_of(node, [sends(ada, *group) for group in groups])])
+        node.close()
+        rows = dump(node.path)
+        assert len(rows["messages"]) == 8
+        ends.append({name: content for name, content in rows.items() if name != "meta"})
+    assert ends[0] == ends[1]
+
+
+def _entry_of(node: Node, commands: list[pb.Command]) -> CommittedEntry:
+    machine = node.machine
+    return CommittedEntry(machine.applied_index + 1, 1, payload(commands, START_MS * 2, machine.level))
 
 
 def test_nodes_that_apply_at_different_hours_end_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from parleyd import page_checksums
 from parleyd.machine import files
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.features import accounts
-from parleyd.machine.features.messages import queued_page
+from parleyd.machine.features.waiting import queued_page
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader
 from parleyd.machine.verify import verify_state_file

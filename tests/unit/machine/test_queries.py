@@ -19,10 +19,12 @@ from parleyd.machine.features import (
     messages,
     receipts,
     sessions,
+    waiting,
 )
 from parleyd.machine.features.conversations import direct_with
 from parleyd.machine.features.memberships import MemberRecord
-from parleyd.machine.features.messages import MessageRecord, QueuedPage
+from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.features.waiting import QueuedPage
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.reader import StateReader
 from tests.unit.machine.harness import (
@@ -163,12 +165,12 @@ def test_queue_ends_only_where_there_is_no_more_however_many_own_sends_lie_betwe
 def test_page_of_the_queue_is_bounded_in_own_sends_passed_over_and_not_by_its_limit(
     node: Node, people: dict[str, int], limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "SCANNED", 100)
+    monkeypatch.setattr(waiting, "SCANNED", 100)
     node.send(people["bob"], *[(number, "ada", "own") for number in range(1, 501)])
     (result,) = node.send(people["ada"], (1, "bob", "at last"))
-    pages = [messages.queued_page(node.reader, BOB, 0, limit, BOBS_DEVICE)]
+    pages = [waiting.queued_page(node.reader, BOB, 0, limit, BOBS_DEVICE)]
     while pages[-1].more:
-        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, limit, BOBS_DEVICE))
+        pages.append(waiting.queued_page(node.reader, BOB, pages[-1].up_to, limit, BOBS_DEVICE))
     assert [message.id for page in pages for message in page.messages] == [result.message_id]
     assert 5 < len(pages) < 8
 
@@ -177,19 +179,19 @@ def test_page_of_the_queue_is_bounded_in_own_sends_passed_over_and_not_by_its_li
 def test_page_of_the_queue_is_bounded_in_encoded_bytes(node: Node, people: dict[str, int], letter: str) -> None:
     body = letter * (400 // len(letter.encode()))
     node.send(people["ada"], *[(number, "bob", body) for number in range(1, 11)])
-    page = messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=1500)
+    page = waiting.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=1500)
     assert len(page.messages) == 3
     assert page.more
     assert sum(len(encode_message(message).entry) for message in page.messages) <= 1500
-    assert [m.id for m in messages.queued_page(node.reader, BOB, page.up_to, 1, BOBS_DEVICE).messages] == [4]
+    assert [m.id for m in waiting.queued_page(node.reader, BOB, page.up_to, 1, BOBS_DEVICE).messages] == [4]
     assert len(queued(node.reader, BOB, 0, 100, BOBS_DEVICE)) == 10
 
 
 def test_page_has_one_message_even_if_that_is_larger_than_the_bound(node: Node, people: dict[str, int]) -> None:
     node.send(people["ada"], (1, "bob", "x" * 400), (2, "bob", "y" * 400))
-    pages = [messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=10)]
+    pages = [waiting.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=10)]
     while pages[-1].more:
-        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, 100, BOBS_DEVICE, max_bytes=10))
+        pages.append(waiting.queued_page(node.reader, BOB, pages[-1].up_to, 100, BOBS_DEVICE, max_bytes=10))
     assert [len(page.messages) for page in pages] == [1, 1]
 
 
@@ -208,10 +210,10 @@ def test_history_page_is_bounded_in_encoded_bytes_and_every_message_is_on_one(
 
 def test_last_page_of_the_queue_reaches_to_the_newest_message_of_all(node: Node, people: dict[str, int]) -> None:
     node.send(people["ada"], (1, "bob", "x"), (2, "cid", "y"))
-    page = messages.queued_page(node.reader, BOB, 0, 10, BOBS_DEVICE)
+    page = waiting.queued_page(node.reader, BOB, 0, 10, BOBS_DEVICE)
     assert not page.more
     assert page.up_to == message_count(node.reader), "ids and messages are counted alike"
-    assert messages.queued_page(node.reader, BOB, page.up_to, 10, BOBS_DEVICE) == QueuedPage((), page.up_to, more=False)
+    assert waiting.queued_page(node.reader, BOB, page.up_to, 10, BOBS_DEVICE) == QueuedPage((), page.up_to, more=False)
 
 
 def test_queue_of_one_who_knows_nobody_is_empty(node: Node, people: dict[str, int]) -> None:
@@ -417,7 +419,7 @@ def test_failed_query_leaves_no_transaction_open(
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(messages, "record", broken)
+    monkeypatch.setattr(waiting, "record", broken)
     monkeypatch.setattr(history, "record", broken)
     for call in (
         lambda: queued(node.reader, BOB, 0, 10, BOBS_DEVICE),

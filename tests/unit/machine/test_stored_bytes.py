@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import messages
+from parleyd.machine.features import waiting
 from parleyd.machine.features.stored_bytes import (
     CONVERSATIONS_PER_ENTRY,
     DAY_MS,
@@ -212,9 +212,9 @@ def test_messages_older_than_the_retention_are_removed_and_their_bytes_are_free(
     assert not read_back(node.reader, account_id, conversation, shown[0].id, 1)
     tick(node, 40)
     assert bodies(node) == []
-    assert messages.queued_page(node.reader, account_id, 0, 10, b"").messages == (), "nothing waits for a device"
+    assert waiting.queued_page(node.reader, account_id, 0, 10, b"").messages == (), "nothing waits for a device"
     assert put(node, bob, 4, ["again"]) == [OK]
-    page = messages.queued_page(node.reader, node.account("ada").id, 0, 10, b"")
+    page = waiting.queued_page(node.reader, node.account("ada").id, 0, 10, b"")
     assert [message.body for message in page.messages] == ["again"], "a device that was away goes on"
 
 

@@ -186,7 +186,7 @@ class OneChannel:
     def add_event(self, kind: int, body: str, subjects: Sequence[int] = ()) -> int:
         """Store what happens as a row, at the caller's cost; return its id."""
         self.state.stored_bytes.add(self.caller_id, event_size(body, len(subjects)))
-        return self.state.messages.add(self.conversation, kind, self.caller_id, body, subjects=subjects)
+        return self.state.messages.add_event(self.conversation, kind, self.caller_id, body, subjects)
 
     def _value(self, query: str, *bindings: int) -> object:
         return self.state.connection.execute(query, bindings).get

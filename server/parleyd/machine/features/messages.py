@@ -1,6 +1,7 @@
-"""The rows of conversations, and the queue of what a device has not received.
+"""The rows of conversations.
 
-A message is one row for any number of members. What adds messages is in `sends`, how they are read back in `history`.
+A message is one row for any number of members. What adds messages is in `sends`, what reads them for a device that has
+not received them in `waiting`, how they are read back in `history`.
 
 From COUNTED_LEVEL on each row says how many texts of its conversation, and of its sender in it, there are up to it. So
 the unread messages of a member are a difference of rows (unread.py), and no message costs anything per member.
@@ -10,16 +11,12 @@ channels have an index by sender. In a direct conversation the texts that are no
 
 from __future__ import annotations
 
-import heapq
 import struct
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
-from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry
 
@@ -35,10 +32,6 @@ PAGE_BYTES = 1 << 20
 # What a message takes in a frame besides its body and its subjects: ids, times, the device, tags and lengths.
 MESSAGE_OVERHEAD_BYTES = 96
 _SUBJECT_BYTES = 10
-_RUN_LENGTH = 64
-_RUN_BYTES = 64 << 10
-SCANNED = 2_048
-"""Rows that one page passes over at most. A device that asks for few messages gets past its own sends as fast."""
 
 TABLES = """
 CREATE TABLE messages(
@@ -123,80 +116,63 @@ class MessageStored(NamedTuple):
 
 
 _ALL = 0  # no account
-_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int, int, int | None]
+_NO_ENTRY = CommittedEntry(0, 0)
+_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int, int, int | None, int, int]
+_UNCOUNTED_COLUMNS = 10
 
 
 class Messages:
     """The rows that a transaction adds, and the counts of the last rows. `entry` is the log entry that is applied.
 
-    A count is that of the last row in the file, whether it is cached or not.
+    A count is that of the conversation's last row, in the file or added since.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.entry = CommittedEntry(0, 0)
+        self.entry = _NO_ENTRY
         self._new: list[_NewRow] = []
         self._ordinals: dict[tuple[int, int], int] = {}  # by conversation and sender, ALL for all of them
         self.caches = (self._ordinals,)
 
-    def add(
-        self,
-        conversation: ConversationRow,
-        kind: int,
-        sender_id: int,
-        body: str,
-        *,
-        device_id: bytes = b"",
-        send_number: int = 0,
-        subjects: Sequence[int] = (),
-        priority: int = NORMAL,
-    ) -> int:
-        """Store a row at the end of its conversation and give it the next id."""
+    def appender(self, conversation: ConversationRow, sender_id: int, device_id: bytes = b"") -> Appender:
+        """Begin to add rows of one sender to a conversation; there is one such appender at a time."""
         state = self._state
-        meta = state.meta
-        message_id = meta.last_message_id = meta.last_message_id + 1
-        now_ms = meta.now_ms
-        packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
-        place = (self.entry.term, self.entry.index) if state.level >= ENTRIES_LEVEL else (0, 0)
-        content = (device_id, send_number, now_ms, body, packed, priority)
-        channel_sender_id = None if conversation.pair else sender_id
-        self._new.append((conversation.id, message_id, kind, sender_id, *content, *place, channel_sender_id))
-        state.conversations.advance(conversation, message_id)
-        pair = conversation.pair
-        state.receipts.message_added(conversation.id, pair)
-        named = tuple(subjects)
-        record = MessageRecord(
-            conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, named, priority
-        )
-        state.effects.append(MessageStored(record, pair, conversation.is_large))
-        return message_id
+        counts = (0, 0)
+        if state.meta.level >= COUNTED_LEVEL:
+            counts = self._counts(conversation, sender_id)
+        return Appender(state, self._new, conversation, sender_id, device_id, counts)
 
     def add_event(
         self, conversation: ConversationRow, kind: int, sender_id: int, body: str, subjects: Sequence[int]
-    ) -> None:
-        """Store an event of a conversation as a row of its sequence."""
-        self.add(conversation, kind, sender_id, body, subjects=subjects)
+    ) -> int:
+        """Store an event of a conversation as a row of its sequence; return its id."""
+        appender = self.appender(conversation, sender_id)
+        message_id = appender.add(kind, body, subjects=subjects)
+        appender.finish()
+        return message_id
+
+    def counted(self, conversation_id: int, sender_id: int, ordinal: int, sender_ordinal: int) -> None:
+        """Keep the counts of the row that a sender added last."""
+        if self._state.meta.level >= COUNTED_LEVEL:
+            self._ordinals[conversation_id, _ALL] = ordinal
+            self._ordinals[conversation_id, sender_id] = sender_ordinal
 
     def flush(self) -> None:
         """Write the new rows."""
         if not self._new:
             return
         if self._state.meta.level < COUNTED_LEVEL:
-            self._state.connection.executemany(_INSERT, [row[:-3] for row in self._new])
+            self._state.connection.executemany(_INSERT, [row[:_UNCOUNTED_COLUMNS] for row in self._new])
         else:
-            self._state.connection.executemany(_INSERT_COUNTED, [(*row, *self._count(row)) for row in self._new])
-        self._new = []
+            self._state.connection.executemany(_INSERT_COUNTED, self._new)
+        self._new.clear()
 
-    def _count(self, row: _NewRow) -> tuple[int, int]:
-        """Return the counts of a row that follows those counted before."""
-        conversation_id, kind, sender_id = row[0], row[2], row[3]
-        of_all, of_sender = (conversation_id, _ALL), (conversation_id, sender_id)
+    def _counts(self, conversation: ConversationRow, sender_id: int) -> tuple[int, int]:
+        """Return the texts of the conversation, and those of the sender in it."""
+        of_all, of_sender = (conversation.id, _ALL), (conversation.id, sender_id)
         if of_all not in self._ordinals or of_sender not in self._ordinals:
-            self._read_counts(conversation_id, sender_id, is_channel=row[-1] is not None)
-        added = kind == TEXT
-        ordinal = self._ordinals[of_all] = self._ordinals[of_all] + added
-        sender_ordinal = self._ordinals[of_sender] = self._ordinals[of_sender] + added
-        return ordinal, sender_ordinal
+            self._read_counts(conversation.id, sender_id, is_channel=not conversation.pair)
+        return self._ordinals[of_all], self._ordinals[of_sender]
 
     def _read_counts(self, conversation_id: int, sender_id: int, *, is_channel: bool) -> None:
         """Read the counts that the file has; a row that is not written yet has its own in the cache."""
@@ -220,6 +196,82 @@ class Messages:
         self._ordinals.clear()
 
 
+class Appender:
+    """Adds rows of one sender at the end of a conversation, within one command.
+
+    What the rows share is looked up once. The conversation does not know them until `finish`.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        rows: list[_NewRow],
+        conversation: ConversationRow,
+        sender_id: int,
+        device_id: bytes,
+        counts: tuple[int, int],
+    ) -> None:
+        self._state = state
+        self._meta = state.meta
+        self._rows = rows
+        self._effects = state.effects
+        self._conversation = conversation
+        self.conversation_id = conversation.id
+        self._sender_id = sender_id
+        self._device_id = device_id
+        self._is_large = conversation.is_large
+        entry = state.messages.entry if state.level >= ENTRIES_LEVEL else _NO_ENTRY
+        self._place = (entry.term, entry.index, None if conversation.pair else sender_id)
+        self._ordinal, self._sender_ordinal = counts
+        self._last_id = conversation.last_message_id
+
+    def add(
+        self, kind: int, body: str, *, send_number: int = 0, subjects: Sequence[int] = (), priority: int = NORMAL
+    ) -> int:
+        """Add a row; return its id."""
+        conversation, sender_id, device_id, meta = self._conversation, self._sender_id, self._device_id, self._meta
+        message_id = self._last_id = meta.last_message_id = meta.last_message_id + 1
+        now_ms = meta.now_ms
+        if kind == TEXT:
+            self._ordinal += 1
+            self._sender_ordinal += 1
+        packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
+        keys = (
+            self.conversation_id,
+            message_id,
+            kind,
+            sender_id,
+            device_id,
+            send_number,
+            now_ms,
+            body,
+            packed,
+            priority,
+        )
+        self._rows.append((*keys, *self._place, self._ordinal, self._sender_ordinal))
+        record = MessageRecord(
+            conversation.id,
+            message_id,
+            kind,
+            sender_id,
+            body,
+            now_ms,
+            device_id,
+            send_number,
+            tuple(subjects),
+            priority,
+        )
+        self._effects.append(MessageStored(record, conversation.pair, self._is_large))
+        return message_id
+
+    def finish(self) -> None:
+        """Tell the conversation and its sides."""
+        state, conversation = self._state, self._conversation
+        state.messages.counted(conversation.id, self._sender_id, self._ordinal, self._sender_ordinal)
+        state.conversations.advance(conversation, self._last_id)
+        state.receipts.message_added(conversation.id, conversation.pair)
+
+
 FEATURE = Feature("messages", tables={1: TABLES, 3: ENTRY_COLUMNS + COUNTS})
 
 
@@ -233,15 +285,6 @@ SELECT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedPage:
-    """Queued messages in order. Up to `up_to` there are no others for the device, apart from its own sends."""
-
-    messages: tuple[MessageRecord, ...]
-    up_to: int
-    more: bool
-
-
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
     """Return one row of a conversation."""
     rows = reader.rows(f"{SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
@@ -252,87 +295,6 @@ def of_device(reader: StateReader, conversation_id: int, device: bytes, from_id:
     """Return id and send number of what a device has sent into a conversation, from one message on."""
     query = "SELECT id, send_number FROM messages WHERE conversation_id = ? AND id >= ? AND device = ? ORDER BY id"
     return [(message_id, number) for message_id, number in reader.rows(query, (conversation_id, from_id, device))]
-
-
-def queued_page(
-    reader: StateReader,
-    account_id: int,
-    after_id: int,
-    limit: int,
-    exclude_device_id: bytes,
-    max_bytes: int = PAGE_BYTES,
-) -> QueuedPage:
-    """Return the next messages of all the account's conversations in order of id, without the device's own sends.
-
-    Bytes and skipped own sends are bounded too: a page may be short or empty although more messages follow.
-    """
-    with reader.consistent():
-        newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
-        found: list[MessageRecord] = []
-        size = 0
-        up_to = after_id
-        for scanned, message in enumerate(_merge(reader, account_id, min(after_id, MAX_ID)), start=1):
-            if message.device_id != exclude_device_id or not exclude_device_id:
-                size += encoded_bytes(message)
-                if found and size > max_bytes:
-                    return QueuedPage(tuple(found), up_to, more=True)
-                found.append(message)
-            up_to = message.id
-            if len(found) >= limit or scanned >= SCANNED:
-                return QueuedPage(tuple(found), up_to, more=True)
-        return QueuedPage(tuple(found), max(after_id, newest), more=False)
-
-
-def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[MessageRecord]:
-    """Return messages of many conversations in order of id; each is read in short runs, as far as needed."""
-    heap = _heads(reader, account_id, after_id)
-    heapq.heapify(heap)
-    runs: dict[tuple[int, int], deque[Row]] = {}
-    while heap:
-        message_id, conversation_id, last_id = heap[0]
-        run = runs.get((conversation_id, last_id))
-        if not run:
-            query = f"{SELECT} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
-            bindings = (conversation_id, message_id, last_id, _RUN_LENGTH)
-            run = deque(reader.rows_within(query, bindings, _RUN_BYTES, row_bytes))
-            runs[(conversation_id, last_id)] = run
-        row = run.popleft()
-        following = run[0][1] if run else _id_after(reader, conversation_id, message_id, last_id)
-        if following is None:
-            heapq.heappop(heap)
-            del runs[(conversation_id, last_id)]
-        else:
-            heapq.heapreplace(heap, (following, conversation_id, last_id))
-        yield record(row)
-
-
-def _heads(reader: StateReader, account_id: int, after_id: int) -> list[tuple[int, int, int]]:
-    """Return the first message after an id, the conversation and the last message, of each membership that has some.
-
-    Memberships that ended are among them: a device that was offline gets what was sent while the account was a member.
-    """
-    level = reader.level()
-    first = "SELECT g.id FROM messages g WHERE g.conversation_id = {0} AND g.id > max(?2, {1} - 1)"
-    found: list[tuple[int, int, int]] = reader.rows(
-        f"SELECT ({first.format('c.id', 'm.first_message_id')} ORDER BY g.id LIMIT 1), c.id, {MAX_ID} "  # noqa: S608
-        f"FROM ({of_account(level)}) m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE c.last_message_id > ?2",
-        (account_id, after_id),
-    )
-    if level >= CHANNELS_LEVEL:
-        found += reader.rows(
-            f"SELECT ({first.format('p.conversation_id', 'p.first_message_id')} "  # noqa: S608 - constants only
-            "AND g.id <= p.last_message_id ORDER BY g.id LIMIT 1), p.conversation_id, p.last_message_id "
-            "FROM past_memberships p WHERE p.account_id = ?1 AND p.last_message_id > ?2",
-            (account_id, after_id),
-        )
-    return [head for head in found if head[0] is not None]  # None: retention removed them
-
-
-def _id_after(reader: StateReader, conversation_id: int, message_id: int, last_id: int) -> int | None:
-    query = "SELECT id FROM messages WHERE conversation_id = ? AND id > ? AND id <= ? ORDER BY id LIMIT 1"
-    rows = reader.rows(query, (conversation_id, message_id, last_id))
-    return rows[0][0] if rows else None
 
 
 def encoded_bytes(message: MessageRecord) -> int:

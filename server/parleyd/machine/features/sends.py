@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from parleyd.machine.features.accounts import AccountRow
     from parleyd.machine.features.conversations import ConversationRow
     from parleyd.machine.features.devices import DeviceRow
+    from parleyd.machine.features.messages import Appender
     from parleyd.machine.features.sessions import Actor
     from parleyd.machine.state import State
 
@@ -55,16 +56,16 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
     for send in command.sends:
         number = send.number
         next_number = device.last_send_number + 1
+        stored = results.add()  # fields set one by one take half of the time of arguments
+        stored.number = number
         if gap or number > next_number:
             gap = True
-            results.add(number=number, code=pb.RESULT_CODE_GAP)
+            stored.code = pb.RESULT_CODE_GAP
         elif number == next_number:
-            code, message_id, conversation_id = sends.apply(number, send)
-            results.add(
-                number=number, code=code, message_id=message_id, conversation_id=conversation_id, sent_at_ms=now_ms
-            )
+            sends.apply(number, send, stored)
+            stored.sent_at_ms = now_ms
         else:
-            results.append(_first_result(state, device, send))
+            stored.CopyFrom(_first_result(state, device, send))
     sends.finish()
     if gap:
         outcome.code = pb.RESULT_CODE_GAP
@@ -76,12 +77,12 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
 class _Target:
     """What the sends of one command to one target share.
 
-    `conversation` is where the sends belong, or the code that refuses them; None as long as no send needed it.
+    `appender` adds the sends where they belong, or is the code that refuses them; None as long as no send needed it.
     """
 
     length: int
     checksum: int
-    conversation: ConversationRow | _Code | None = None
+    appender: Appender | _Code | None = None
 
     @classmethod
     def of(cls, kind: str | None, value: str | int) -> _Target:
@@ -109,35 +110,39 @@ class _Sends:
         self._first_number = device.last_send_number
         self._max_bytes = state.settings.value("max_message_bytes")
         self._room = state.stored_bytes.room(sender.id)
+        self._urgent = URGENT if state.level >= PRIORITY_LEVEL else None
         self._stored = 0
+        self._count = 0
         self._targets: dict[tuple[str | None, str | int, int], _Target] = {}
+        self._appenders: dict[int, Appender] = {}  # by conversation, which may be the target by name and by id
 
-    def apply(self, number: int, send: model_pb2.Send) -> tuple[_Code, int, int]:
-        """Store the device's next send; return its code, message id and conversation id."""
-        state, device, body = self._state, self._device, send.body
+    def apply(self, number: int, send: model_pb2.Send, stored: pb.StoredSendResult) -> None:
+        """Store the device's next send; fill in its code, message id and conversation id."""
+        body = send.body
         encoded = body.encode()
         target = self._target(send)
-        conversation = self._conversation(send, target, len(encoded))
-        digest = _original_digest(state, send) or target.digest(encoded)
-        if isinstance(conversation, int):
-            state.devices.use_number(device, number, digest, conversation, 0, 0)
-            return conversation, 0, 0
+        appender = self._appender(send, target, len(encoded))
+        digest = _original_digest(self._state, send) or target.digest(encoded)
+        if isinstance(appender, int):
+            stored.code = appender
+            self._state.devices.use_number(self._device, number, digest, appender, 0, 0)
+            return
         self._stored += ROW_BYTES + len(encoded)
-        message_id = state.messages.add(
-            conversation,
-            TEXT,
-            self._sender.id,
-            body,
-            device_id=device.external,
-            send_number=number,
-            priority=URGENT if send.priority == URGENT and state.level >= PRIORITY_LEVEL else NORMAL,
+        self._count += 1
+        priority = URGENT if send.priority == self._urgent else NORMAL
+        message_id = appender.add(TEXT, body, send_number=number, priority=priority)
+        stored.code = pb.RESULT_CODE_OK
+        stored.message_id = message_id
+        stored.conversation_id = appender.conversation_id
+        self._state.devices.use_number(
+            self._device, number, digest, pb.RESULT_CODE_OK, message_id, appender.conversation_id
         )
-        state.meta.message_count += 1
-        state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, conversation.id)
-        return pb.RESULT_CODE_OK, message_id, conversation.id
 
     def finish(self) -> None:
-        """Record what the sends changed together: the device's number, and the bytes of its account."""
+        """Record what the sends changed together: numbers, counts, conversations, and the bytes of the account."""
+        for appender in self._appenders.values():
+            appender.finish()
+        self._state.meta.message_count += self._count
         if self._device.last_send_number != self._first_number:
             self._state.devices.changed(self._device)
         if self._stored:
@@ -151,16 +156,26 @@ class _Sends:
             found = self._targets[key] = _Target.of(kind, value)
         return found
 
-    def _conversation(self, send: model_pb2.Send, target: _Target, size: int) -> ConversationRow | _Code:
-        """Return where the send belongs, or the code that refuses it."""
+    def _appender(self, send: model_pb2.Send, target: _Target, size: int) -> Appender | _Code:
+        """Return what adds to the conversation of the send, or the code that refuses it."""
         if not 0 < size <= self._max_bytes:
             return pb.RESULT_CODE_INVALID_BODY
-        found = target.conversation
+        found = target.appender
         if found is None:
-            found = target.conversation = _resolve(self._state, self._sender, send)
+            found = target.appender = self._resolve(send)
         if not isinstance(found, int) and self._stored + ROW_BYTES + size > self._room:
             return pb.RESULT_CODE_QUOTA_REACHED
         return found
+
+    def _resolve(self, send: model_pb2.Send) -> Appender | _Code:
+        conversation = _resolve(self._state, self._sender, send)
+        if isinstance(conversation, int):
+            return conversation
+        if conversation.id not in self._appenders:
+            self._appenders[conversation.id] = self._state.messages.appender(
+                conversation, self._sender.id, self._device.external
+            )
+        return self._appenders[conversation.id]
 
 
 def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> ConversationRow | _Code:
