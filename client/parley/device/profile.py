@@ -51,6 +51,7 @@ else:
 
 UNNAMED = "unnamed"
 DATABASE = "client.sqlite"
+READ_BUSY_MS = 1_000
 POLL_S = 0.01
 """How often a lock that is not free is tried again."""
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -183,7 +184,7 @@ class StateDirectory:
 
     def _known(self, account: str, endpoints: Iterable[Endpoint], query: str) -> tuple[str, ...]:
         profile = self.find(account, endpoints)
-        return () if profile is None else _names_in(profile.database, query)
+        return () if profile is None else values_in(profile.database, query)
 
     def hosts(self, cluster_id: str) -> Hosts:
         """Return the stored addresses of the cluster."""
@@ -324,17 +325,18 @@ def folders_of_spellings(cluster: Path, account: str) -> list[Path]:
 
 def _owner(database: Path) -> str:
     """Return the name of the account whose file this is, empty if the file does not tell it."""
-    names = _names_in(
+    names = values_in(
         database, "SELECT name FROM accounts WHERE id = (SELECT value FROM meta WHERE key = 'account_id')"
     )
     return names[0] if names else ""
 
 
-def _names_in(database: Path, query: str) -> tuple[str, ...]:
-    """Return what a client's file says, without a change of it; nothing if it cannot be read."""
+def values_in(database: Path, query: str) -> tuple[str, ...]:
+    """Return the only column of what a client's file says, without a change of it; nothing if it cannot be read."""
     try:
         with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            return tuple(str(name) for (name,) in connection.execute(query).fetchall())
+            connection.set_busy_timeout(READ_BUSY_MS)  # whoever closes the file last holds it for a moment
+            return tuple(str(value) for (value,) in connection.execute(query).fetchall())
     except apsw.Error:
         return ()
 

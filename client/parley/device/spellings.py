@@ -7,12 +7,9 @@ got. What waits in them is told instead, with the spelling that opens them.
 
 import itertools
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import apsw
-
-from parley.device.profile import DATABASE, Profile, folder_name, folders_of_spellings
+from parley.device.profile import DATABASE, Profile, folder_name, folders_of_spellings, values_in
 
 MAX_LETTERS = 12
 """Of longer names, not all spellings are tried."""
@@ -59,8 +56,5 @@ def _spellings(account: str) -> Iterator[str]:
 def _count_waiting(database: Path) -> int:
     """Return how many messages are not settled; 0 if the file cannot be read."""
     query = "SELECT count(*) FROM outbox WHERE status IN (1, 2)"
-    try:
-        with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-            return int(str(connection.execute(query).fetchall()[0][0]))
-    except (apsw.Error, ValueError):
-        return 0
+    counted = values_in(database, query)
+    return int(counted[0]) if counted else 0

@@ -5,9 +5,11 @@ waited in the first one was out of sight.
 """
 
 import json
+import threading
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from parley.device import identity, outbox, schema
@@ -165,3 +167,21 @@ def test_a_damaged_file_belongs_to_no_other_spelling(tmp_path: Path) -> None:
     (tmp_path / "c1" / "kim~a77a74aa").mkdir(parents=True)
     (tmp_path / "c1" / "kim~a77a74aa" / "client.sqlite").write_bytes(b"garbage" * 1000)
     assert StateDirectory(tmp_path).profile("c1", "kim").directory.name == "kim"
+
+
+def test_a_file_that_another_program_is_closing_is_read_a_moment_later(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    make_file(tmp_path / "c1" / "kim", "Kim")
+    make_file(tmp_path / "c1" / "kim~d25949ef", "Kim", waits="over there")
+    holder = apsw.Connection(str(tmp_path / "c1" / "kim~d25949ef" / "client.sqlite"))
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    told: list[str] = []
+    reading = threading.Thread(target=lambda: told.append(kept_elsewhere(state.profile("c1", "kim"))))
+    reading.start()
+    reading.join(0.2)
+    assert reading.is_alive(), "it waits for the other"
+    holder.execute("ROLLBACK")
+    holder.close()
+    reading.join()
+    assert told[0].startswith("1 message of this account waits in another folder")
