@@ -169,7 +169,7 @@ class LocalAccount:
         for _, body in items:
             check_body(body, limit)
         now_ms, known = int(time.time() * 1000), self.position.lowest_index
-        views = await self.store.write(lambda c: outbox.add(c, items, now_ms, known, urgent=urgent), adds=True)
+        views = await self.store.add(outbox.Addition(items, now_ms, known, urgent))
         return [self.track(view) for view in views]
 
     async def edit(self, local_id: int, body: str) -> Outgoing:

@@ -37,8 +37,9 @@ class OutgoingMessage:
         stays in the outbox and is sent as soon as possible.
         """
         try:
-            async with asyncio.timeout(timeout):
-                await self._settled.wait()
+            if not self._settled.is_set():
+                async with asyncio.timeout(timeout):
+                    await self._settled.wait()
         except TimeoutError:
             raise StillWaitingError(
                 "The message is not on a majority's disks yet. It is kept in the outbox on this machine. "

@@ -113,12 +113,15 @@ class StatePublisher:
         self._state = ClientState()
         self._clock = clock
         self._last_heard: float | None = None
+        self._shown: ClientState | None = None  # the state with `last_heard`, until one of them changes
         self._watchers: set[_Watcher] = set()
 
     @property
     def state(self) -> ClientState:
         """Return the present state."""
-        return replace(self._state, last_heard=self._last_heard)
+        if self._shown is None:  # every send asks, and a copy takes longer than the rest of it
+            self._shown = replace(self._state, last_heard=self._last_heard)
+        return self._shown
 
     @property
     def watched(self) -> bool:
@@ -128,12 +131,14 @@ class StatePublisher:
     def heard(self) -> None:
         """Record that a node sent something. This does not wake watchers, because it happens all the time."""
         self._last_heard = self._clock()
+        self._shown = None
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the state. Wake watchers if anything differs."""
         fresh = replace(self._state, **changes)
         if fresh != self._state:
             self._state = fresh
+            self._shown = None
             self._note(Changes(fresh))
 
     def changed(

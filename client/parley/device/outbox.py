@@ -10,7 +10,8 @@ restored from an old backup skips used numbers. All functions run on the store's
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, cast
 
 import apsw
@@ -23,6 +24,11 @@ from parley.model import MessageStatus, Outgoing, Target
 
 MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
+ROWS_PER_INSERT = 256
+FULL_TEXT = (
+    f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in the outbox are kept "
+    "and sent as soon as the cluster can be reached. Wait for that, then send again."
+)
 
 _COLUMNS = """local_id, target_kind, target, body, created_at_ms, status, number, message_id, conversation_id,
               sent_at_ms, detail, known_index, urgent"""
@@ -48,6 +54,19 @@ def _outgoing(row: Sequence[Any]) -> Outgoing:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """(target, body) pairs that enter the outbox together, or not at all.
+
+    `known_index` is the highest index that this device has seen.
+    """
+
+    items: Sequence[tuple[Target, str]]
+    created_at_ms: int
+    known_index: int = 1
+    urgent: bool = False
+
+
 def add(
     connection: apsw.Connection,
     items: Sequence[tuple[Target, str]],
@@ -56,33 +75,64 @@ def add(
     *,
     urgent: bool = False,
 ) -> list[Outgoing]:
-    """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored.
-
-    `known_index` is the highest index that this device has seen.
-    """
-    check_room(connection, len(items))
-    revision = next_revision(connection)
-    added = []
-    for target, body in items:
-        connection.execute(
-            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision, known_index, urgent) "
-            "VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
-            (*target_columns(target), body, created_at_ms, revision, known_index, urgent),
-        )
-        local_id = connection.last_insert_rowid()
-        waiting = Outgoing(local_id, target, body, created_at_ms, MessageStatus.WAITING)
-        added.append(replace(waiting, known_index=known_index, urgent=urgent))
+    """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
+    added = add_all(connection, [Addition(items, created_at_ms, known_index, urgent)])[0]
+    if isinstance(added, OutboxFullError):
+        raise added
     return added
+
+
+def add_all(connection: apsw.Connection, additions: Sequence[Addition]) -> list[list[Outgoing] | OutboxFullError]:
+    """Add many additions at the end, in few steps of SQLite. Each that does not fit is refused as a whole."""
+    room = MAX_OPEN - open_span(connection)
+    fits = []
+    for addition in additions:
+        fits.append(len(addition.items) <= room)
+        room -= len(addition.items) if fits[-1] else 0
+    stored = [addition for addition, fit in zip(additions, fits, strict=True) if fit]
+    ids = iter(_insert(connection, stored))
+    return [
+        [
+            Outgoing(
+                next(ids),
+                target,
+                body,
+                addition.created_at_ms,
+                MessageStatus.WAITING,
+                known_index=addition.known_index,
+                urgent=addition.urgent,
+            )
+            for target, body in addition.items
+        ]
+        if fit
+        else OutboxFullError(FULL_TEXT)
+        for addition, fit in zip(additions, fits, strict=True)
+    ]
+
+
+def _insert(connection: apsw.Connection, additions: Sequence[Addition]) -> range:
+    """Insert waiting messages. Return their local ids."""
+    revision = next_revision(connection)
+    rows = [
+        (*target_columns(target), body, one.created_at_ms, revision, one.known_index, one.urgent)
+        for one in additions
+        for target, body in one.items
+    ]
+    for start in range(0, len(rows), ROWS_PER_INSERT):
+        some = rows[start : start + ROWS_PER_INSERT]
+        connection.execute(
+            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision, known_index, urgent) "  # noqa: S608 - no values
+            f"VALUES {', '.join(['(?, ?, ?, ?, 1, ?, ?, ?)'] * len(some))}",
+            tuple(chain.from_iterable(some)),
+        )
+    last = connection.last_insert_rowid() if rows else 0  # AUTOINCREMENT: each id is that of the row before, plus 1
+    return range(last - len(rows) + 1, last + 1)
 
 
 def check_room(connection: apsw.Connection, count: int) -> None:
     """Raise OutboxFullError if `count` more messages are too many."""
     if open_span(connection) + count > MAX_OPEN:
-        raise OutboxFullError(
-            f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
-            "the outbox are kept and sent as soon as the cluster can be reached. Wait for that, then send "
-            "again."
-        )
+        raise OutboxFullError(FULL_TEXT)
 
 
 def open_span(connection: apsw.Connection) -> int:

@@ -25,6 +25,7 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from parley.device import outbox
+from parley.device.operations import Operation, run_each
 from parley.device.schema import open_database
 from parley.device.store_thread import StoreThread
 from parley.errors import ParleyError, StoreError
@@ -39,16 +40,6 @@ SWITCH_INTERVAL_S = 0.0005
 CLOSED_TEXT = "The client is closed. Nothing was changed."
 _WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """What reading values that this client did not write may raise."""
-
-
-@dataclass(slots=True)
-class _Operation:
-    run: Callable[[apsw.Connection], Any]
-    write: bool
-    future: asyncio.Future[Any] | None
-    adds: bool = False
-    result: Any = None
-    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -69,7 +60,7 @@ class _Stop:
 
 @dataclass(slots=True)
 class _Batch:
-    operations: list[_Operation] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     claim: _Claim | None = None
     look_for_sends: bool = False
     stop: bool = False
@@ -95,7 +86,7 @@ class Store:
         self._thread = thread or StoreThread(foreign_poll_s)
         self._owns_thread = thread is None
         self.is_called = False
-        self._queue: queue.SimpleQueue[_Operation | _Claim | _Withdrawal | _Stop] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Operation | _Claim | _Withdrawal | _Stop] = queue.SimpleQueue()
         self._claim: _Claim | None = None
         self._claim_again_at: float | None = None
         self._failure: StoreError | None = None
@@ -119,27 +110,34 @@ class Store:
             await self.close()
             raise
 
+    async def add(self, addition: outbox.Addition) -> list[Outgoing]:
+        """Put messages into the outbox like write(). All that wait to be added are added in a few steps."""
+        added: list[Outgoing] = await self._submit(addition, write=True, adds=True)
+        return added
+
     async def write(self, operation: Callable[[apsw.Connection], T], *, adds: bool = False) -> T:
         """Run `operation` in a transaction and return after its commit. If cancelled before it began, it does not run.
 
         `adds` states that it may put messages into the outbox, for which a claim waits.
         """
-        return await self._submit(operation, write=True, adds=adds)
+        result: T = await self._submit(operation, write=True, adds=adds)
+        return result
 
     async def read(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run `operation` on the committed state."""
-        return await self._submit(operation, write=False, adds=False)
+        result: T = await self._submit(operation, write=False, adds=False)
+        return result
 
     def start_write(self, operation: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
         """Start a write like write(), without waiting. The future resolves after the commit."""
         future: asyncio.Future[T] = self._running_loop().create_future()
-        self._put(_Operation(operation, True, future))
+        self._put(Operation(operation, True, future))
         return future
 
     def post(self, operation: Callable[[apsw.Connection], Any]) -> None:
         """Queue a write without waiting for it, in order with all others. A failed write is not repeated."""
         if not self._closed:
-            self._queue.put(_Operation(operation, True, None))
+            self._queue.put(Operation(operation, True, None))
             self._thread.call(self)
 
     async def claim(self, limit: int) -> list[Outgoing]:
@@ -171,12 +169,12 @@ class Store:
         if self._owns_thread:
             await asyncio.shield(asyncio.to_thread(self._thread.join))
 
-    async def _submit(self, operation: Callable[[apsw.Connection], T], *, write: bool, adds: bool) -> T:
-        future: asyncio.Future[T] = self._running_loop().create_future()
-        self._put(_Operation(operation, write, future, adds))
+    async def _submit(self, run: Callable[[apsw.Connection], Any] | outbox.Addition, *, write: bool, adds: bool) -> Any:
+        future = self._running_loop().create_future()
+        self._put(Operation(run, write, future, adds))
         return await future
 
-    def _put(self, item: _Operation | _Claim | _Withdrawal) -> None:
+    def _put(self, item: Operation | _Claim | _Withdrawal) -> None:
         if self._closed:
             raise StoreError(CLOSED_TEXT)
         self._queue.put(item)
@@ -213,7 +211,7 @@ class Store:
         else:
             self._tell(lambda: _resolve(self._opened, None))
 
-    def _refuse_all(self, failure: StoreError, begun: Sequence[_Operation] = ()) -> bool:
+    def _refuse_all(self, failure: StoreError, begun: Sequence[Operation] = ()) -> bool:
         """Answer with `failure` what was begun, what waits, and what comes later. Return whether more may come."""
         self._failure = failure
         batch = _Batch(list(begun))
@@ -278,7 +276,7 @@ class Store:
         """Return whether a claim whose transaction failed is tried again now."""
         return self._claim_again_at is not None and time.monotonic() >= self._claim_again_at
 
-    def _run(self, connection: apsw.Connection, batch: list[_Operation], *, look_for_sends: bool) -> None:
+    def _run(self, connection: apsw.Connection, batch: list[Operation], *, look_for_sends: bool) -> None:
         batch = [op for op in batch if op.future is None or not op.future.cancelled()]
         if self._claim is not None and self._claim.future.cancelled():
             self._claim = None
@@ -289,8 +287,7 @@ class Store:
         self._claim_again_at = None
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            for operation in batch:
-                _run_one(connection, operation)
+            run_each(connection, batch)
             if claim is not None:
                 claimed = outbox.claim(connection, claim.limit)
             connection.execute("COMMIT")
@@ -313,9 +310,9 @@ class Store:
             return  # the loop is closed: nobody is left to tell
 
 
-def _take(item: _Operation | _Claim | _Withdrawal | _Stop, batch: _Batch) -> None:
+def _take(item: Operation | _Claim | _Withdrawal | _Stop, batch: _Batch) -> None:
     match item:
-        case _Operation():
+        case Operation():
             batch.operations.append(item)
             batch.look_for_sends = batch.look_for_sends or item.adds
         case _Claim():
@@ -326,14 +323,7 @@ def _take(item: _Operation | _Claim | _Withdrawal | _Stop, batch: _Batch) -> Non
             batch.stop = True
 
 
-def _run_one(connection: apsw.Connection, operation: _Operation) -> None:
-    try:
-        operation.result = operation.run(connection)
-    except ParleyError as error:
-        operation.error = error
-
-
-def _settle(batch: list[_Operation], claim: _Claim | None, claimed: list[Outgoing], failure: Exception | None) -> None:
+def _settle(batch: list[Operation], claim: _Claim | None, claimed: list[Outgoing], failure: Exception | None) -> None:
     """Resolve the futures on the loop, after the commit.
 
     Senders come before the claim, so they know their message first.

@@ -40,7 +40,7 @@ class Position:
     @property
     def lowest_index(self) -> int:
         """Return the index that was seen in every group, at least 1."""
-        return max(1, min((index for _, index in self.indices), default=1))
+        return max(1, min([index for _, index in self.indices], default=1))
 
     def to_wire(self) -> pb.Position:
         """Return the position as a protobuf message."""

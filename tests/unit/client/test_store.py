@@ -10,8 +10,9 @@ import pytest
 from parley.device import outbox, schema
 from parley.device import store as store_module
 from parley.device.store import Store
-from parley.errors import StoreError, TooLateError
+from parley.errors import OutboxFullError, StoreError, TooLateError
 from parley.model import MessageStatus, Outgoing
+from parley.state_publisher import StatePublisher
 from tests.unit.client.records import BOB
 
 
@@ -273,3 +274,44 @@ async def test_numbers_that_are_not_the_newest_are_never_given_back(tmp_path: Pa
             await store.write(lambda c, wrong=wrong: outbox.unclaim(c, wrong))  # type: ignore[misc]
     assert [m.number for m in await store.read(outbox.unanswered)] == [one.number, two.number, three.number]
     await store.close()
+
+
+async def test_additions_that_wait_together_are_stored_in_their_order_and_one_that_does_not_fit_is_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MAX_OPEN", 610)
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    free = threading.Event()
+    store.post(lambda _: free.wait(5))  # what follows gathers meanwhile
+    sizes = {"a": 1, "b": 600, "c": 100, "d": 2, "e": 7, "f": 8}
+    additions = [
+        outbox.Addition([(BOB, f"{name}{i}") for i in range(size)], 5, known_index=9, urgent=name == "d")
+        for name, size in sizes.items()
+    ]
+    adding = asyncio.gather(*map(store.add, additions[:3]), return_exceptions=True)
+    await asyncio.sleep(0)  # they are in the queue now
+    between = store.start_write(lambda c: outbox.listing(c, 1000))
+    more = asyncio.gather(*map(store.add, additions[3:]), return_exceptions=True)
+    await asyncio.sleep(0)
+    free.set()
+    found = [*await adding, *await more]
+    assert [isinstance(one, OutboxFullError) for one in found] == [False, False, True, False, False, True]
+    told = [message for one in found if isinstance(one, list) for message in one]
+    assert [message.body for message in told] == [body for i in (0, 1, 3, 4) for _, body in additions[i].items]
+    assert await store.read(lambda c: outbox.listing(c, 1000)) == told, "each is told as the file has it"
+    assert [len(page) for page in (await between, told)] == [601, 610], "what is between them finds those before"
+    await store.close()
+
+
+async def test_the_state_shows_when_a_node_was_heard_last_and_what_changed_since() -> None:
+    times = iter((1.0, 2.0))
+    publisher = StatePublisher(lambda: next(times))
+    shown = [publisher.state]
+    publisher.heard()
+    shown.append(publisher.state)
+    publisher.update(waiting=3)
+    shown.append(publisher.state)
+    publisher.heard()
+    shown.append(publisher.state)
+    assert [(one.waiting, one.last_heard) for one in shown] == [(0, None), (0, 1.0), (3, 1.0), (3, 2.0)]
