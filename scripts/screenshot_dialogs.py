@@ -1,4 +1,4 @@
-"""What is shown over a conversation for pictures: settings, keys, the largest text, and the panel of the cluster."""
+"""What is shown over a conversation for pictures: dialogs, menus, the largest text, and the panel of the cluster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from parley import ClusterMember, ClusterStatus, Device, NodeStatus
-from parley.gui import events
+from PySide6.QtWidgets import QMenu
+
+from parley import (
+    Account,
+    ClusterMember,
+    ClusterStatus,
+    Conversation,
+    ConversationKind,
+    Device,
+    ListedChannel,
+    LostMessage,
+    LostOrigin,
+    MemberReceipt,
+    MessageReceipts,
+    NodeStatus,
+    Target,
+)
+from parley.gui import account_menu, events
+from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.shortcuts import show_settings, show_shortcuts
 
@@ -109,6 +126,107 @@ def updated(window: MainWindow) -> None:
     window.app_state.apply(events.ClusterNoted("nodes are being updated"))
 
 
+def password(window: MainWindow) -> None:
+    """Show the dialog that changes the password."""
+    window.account_dialogs.change_password()
+
+
+def account(window: MainWindow) -> None:
+    """Show the menu of the account."""
+    account_menu.pop_up(window)
+
+
+def message_menu(window: MainWindow) -> None:
+    """Show the menu of a message with a link."""
+    rows = window.chat.rows
+    row = next(row for row in rows.rows if "https://" in row.body)
+    window.row_actions.menu(row).popup(window.chat.view.mapToGlobal(window.chat.view.rect().center()))
+
+
+def choose(window: MainWindow, words: str) -> None:
+    """Choose an entry of the menu of the account."""
+    menu = QMenu(window)
+    window.channel_actions.add_to(menu)
+    next(action for action in menu.actions() if action.text() == words).trigger()
+
+
+def find(window: MainWindow) -> None:
+    """Show the dialog that begins a conversation."""
+    window.conversation_finder.begin_conversation()
+
+
+def find_nobody(window: MainWindow) -> None:
+    """Show it with a name that nobody has."""
+    find(window)
+    if window.conversation_finder.finder is not None:
+        window.conversation_finder.finder.field.setText("nobody")
+
+
+def join(window: MainWindow) -> None:
+    """Show the channels that can be joined."""
+    names = ("Kitchen", "Night shift of the surgical wards and of the emergency room, all houses", "Pumps")
+    channels = tuple(
+        ListedChannel(Conversation(at, ConversationKind.CHANNEL, title, member_count=3 * at, public=True), joined=False)
+        for at, title in enumerate(names, start=41)
+    )
+    window.channel_actions.told(events.ChannelsListed(channels))
+
+
+def add_somebody(window: MainWindow) -> None:
+    """Show the dialog that adds somebody to a channel."""
+    window.open_conversation(Target(conversation_id=8))
+    choose(window, "Add somebody to this channel")
+
+
+def receipts(window: MainWindow) -> None:
+    """Show who has an own message, and which nodes."""
+    window.open_conversation(Target(conversation_id=8))
+    people = (Account(2, "ben", "Ben Ortiz"), Account(4, "dana", "Dana Wolf"), Account(7, "ruth"))
+    members = tuple(MemberReceipt(one, one.id != 7, one.id == 2) for one in people)
+    told = MessageReceipts(8, 1020, 3, 2, 1, members, True, ("n1", "n2"), ("n3",), 7, 48211)
+    window.app_state.apply(events.ReceiptsTold(told))
+
+
+def leave_nothing(window: MainWindow) -> None:
+    """Show the question before everything of the account is removed."""
+    lock = window.findChild(Lock)
+    if isinstance(lock, Lock):
+        lock.leave_nothing()
+
+
+def lost_listed(window: MainWindow) -> None:
+    """Tell that a restored cluster does not have three messages any more."""
+    state, sent_ms = window.app_state.client_state, time.time_ns() // 1_000_000 - 7_200_000
+    window.app_state.apply(events.StateChanged(replace(state, lost_sent=2)))
+    bodies = (
+        (
+            LostOrigin.THIS_DEVICE,
+            "ann",
+            "The spare key is in the drawer below the monitor, and the small one beside it.",
+        ),
+        (LostOrigin.THIS_DEVICE, "ann", "Lunch?"),
+        (LostOrigin.OTHERS, "Ben Ortiz (ben)", "Half past twelve it is."),
+    )
+    window.app_state.apply(
+        events.LostListed(
+            tuple(
+                LostMessage(
+                    at, origin, "Ben Ortiz (ben)", sender, body, sent_ms + 60_000 * at, 7, 0, Target(account="ben")
+                )
+                for at, (origin, sender, body) in enumerate(bodies, start=1)
+            )
+        )
+    )
+
+
+def lost_dialog(window: MainWindow) -> None:
+    """Show the lost messages, all of them chosen."""
+    lost_listed(window)
+    window.lost.open()
+    if window.lost.dialog is not None:
+        window.lost.dialog.all.click()
+
+
 DIALOGS: tuple[tuple[str, Callable[[MainWindow], None]], ...] = (
     ("gui-settings", settings),
     ("gui-shortcuts", show_shortcuts),
@@ -119,4 +237,14 @@ DIALOGS: tuple[tuple[str, Callable[[MainWindow], None]], ...] = (
     ("gui-updated", updated),
     ("gui-display-name", display_name),
     ("gui-devices", devices),
+    ("gui-password", password),
+    ("gui-account-menu", account),
+    ("gui-message-menu", message_menu),
+    ("gui-find", find),
+    ("gui-find-nobody", find_nobody),
+    ("gui-join", join),
+    ("gui-add-somebody", add_somebody),
+    ("gui-receipts", receipts),
+    ("gui-leave-nothing", leave_nothing),
+    ("gui-lost-messages", lost_dialog),
 )

@@ -1,11 +1,13 @@
 """The card in the middle of a page that asks for a password. A page that is too small for it scrolls."""
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from parley.gui.theme import GRID, Theme
 
 CARD_WIDTH = 56 * GRID
+WIDEST = 72 * GRID  # it fits the narrowest window
+LINES_WIDE = 26
 
 
 class Card(QFrame):
@@ -14,7 +16,7 @@ class Card(QFrame):
     def __init__(self, page: QWidget) -> None:
         super().__init__()
         self.setObjectName("card")
-        self.setFixedWidth(CARD_WIDTH)
+        self._fit()
         row = QHBoxLayout()  # an alignment would compute the height for the width of the page
         row.addStretch(1)
         row.addWidget(self)
@@ -32,6 +34,15 @@ class Card(QFrame):
         whole = QVBoxLayout(page)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self._area)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Become wider with the text."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit()
+
+    def _fit(self) -> None:
+        self.setFixedWidth(min(WIDEST, max(CARD_WIDTH, LINES_WIDE * self.fontMetrics().height())))
 
     def rows(self) -> QVBoxLayout:
         """Return the layout for what the card holds, from top to bottom."""

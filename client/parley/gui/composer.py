@@ -34,7 +34,14 @@ class _Editor(QPlainTextEdit):
         self.setAccessibleName("Message")
         self.setAccessibleDescription("Enter sends, Shift+Enter begins a new line")
         self.document().setDocumentMargin(0)
+        self._hint = ""
         self.textChanged.connect(self.fit)
+
+    def show_hint(self, text: str) -> None:
+        """Show a text in the empty field, in one line."""
+        self._hint = text
+        room = self.viewport().width() - 1
+        self.setPlaceholderText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
 
     def fit(self) -> None:
         """Set the height that the text needs."""
@@ -47,6 +54,7 @@ class _Editor(QPlainTextEdit):
     def resizeEvent(self, event: object) -> None:  # noqa: N802
         super().resizeEvent(event)  # type: ignore[arg-type]
         self.fit()
+        self.show_hint(self._hint)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         plain = not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
@@ -146,7 +154,7 @@ class Composer(QFrame):
         self.urgent.setChecked(False)
         self._limit_bytes = limit_bytes
         self.tell("")
-        self.editor.setPlaceholderText(f"Message {title}")
+        self.editor.show_hint(f"Message {title}")
         self._put(draft)
         self._name_button()
 
@@ -211,7 +219,7 @@ class Composer(QFrame):
     # ---- inside
 
     def _draw_edge(self, focused: bool) -> None:
-        edge = self._theme.accent if focused else self._theme.border
+        edge = self._theme.accent if focused else self._theme.edge
         self.field.setStyleSheet(
             f"#field {{ background: {self._theme.raised}; border: 1px solid {edge}; border-radius: 12px; }}"
         )

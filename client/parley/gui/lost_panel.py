@@ -74,6 +74,8 @@ class LostDialog(QDialog):
         self.list = QListWidget()
         self.list.setAccessibleName("Lost messages, the oldest first")
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list.setWordWrap(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemSelectionChanged.connect(self._choose)
         self.note = QLabel()
         self.note.setTextFormat(Qt.TextFormat.PlainText)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QWidget
 
 from parley.gui.colours import CHOICE_WORDS, ColourChoice, Colours
+from parley.gui.controls import CheckBox, ChoiceBox
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.quiet import in_an_hour, is_quiet, quiet_words, until_morning
 from parley.gui.settings_keeper import SettingsKeeper
@@ -89,19 +90,25 @@ class SettingsDialog(PlainDialog):
             ("Do not disturb", (self.quiet, self.urgent)),
             ("Presence", (self.hidden, meaning)),
         )
+        named = (self.colours, self.text_size, self.preview)
+        names_width = max(self.fontMetrics().horizontalAdvance(one.accessibleName()) for one in named)
         for title, widgets in parts:
             heading = QLabel(title)
             heading.setFont(scaled_font(self.font(), 1.0, bold=True))
             self.column.addSpacing(GRID)
             self.column.addWidget(heading)
-            form = QFormLayout()
+            form = QGridLayout()
             form.setSpacing(GRID)
-            form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-            for widget in widgets:
+            form.setColumnMinimumWidth(0, names_width)
+            form.setColumnStretch(1, 1)
+            for row, widget in enumerate(widgets):
                 if isinstance(widget, QComboBox) and widget.accessibleName() != title:
-                    form.addRow(widget.accessibleName(), widget)
+                    label = QLabel(widget.accessibleName())
+                    label.setBuddy(widget)
+                    form.addWidget(label, row, 0)
+                    form.addWidget(widget, row, 1)
                 else:
-                    form.addRow(widget)
+                    form.addWidget(widget, row, 0, 1, 2)
             self.column.addLayout(form)
         close = QPushButton("Close")
         close.setDefault(True)
@@ -159,14 +166,14 @@ class SettingsDialog(PlainDialog):
         self.hide_asked.emit(hidden)
 
 
-def _check(words: str, *, on: bool) -> QCheckBox:
-    box = QCheckBox(words)
+def _check(words: str, *, on: bool) -> CheckBox:
+    box = CheckBox(words)
     box.setChecked(on)
     return box
 
 
-def _choice(name: str, items: list[tuple[str, object]], chosen: object) -> QComboBox:
-    box = QComboBox()
+def _choice(name: str, items: list[tuple[str, object]], chosen: object) -> ChoiceBox:
+    box = ChoiceBox()
     box.setAccessibleName(name)
     box.setMinimumHeight(4 * GRID)
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

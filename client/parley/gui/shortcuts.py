@@ -73,7 +73,7 @@ class ShortcutsDialog(PlainDialog):
         super().__init__("Shortcuts", parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         grid = QGridLayout()
-        grid.setHorizontalSpacing(3 * GRID)
+        grid.setHorizontalSpacing(2 * GRID)
         for at, (keys, words) in enumerate((*IN_WINDOW, *ELSEWHERE)):
             grid.addWidget(QLabel(keys), at, 0)
             grid.addWidget(QLabel(words), at, 1)
@@ -83,3 +83,6 @@ class ShortcutsDialog(PlainDialog):
         close.setDefault(True)
         close.clicked.connect(self.accept)
         self.end_with(close)
+        self.setMinimumSize(
+            self.minimumSize().expandedTo(self.column.minimumSize())
+        )  # with large text, more than usual

@@ -7,7 +7,6 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
-    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -21,6 +20,7 @@ from PySide6.QtWidgets import (
 from parley import BadInputError, check_account_name, parse_endpoints
 from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.commands import ClusterAddress, SignInForm
+from parley.gui.controls import CheckBox
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
@@ -41,9 +41,9 @@ class SignInPage(QWidget):
         self.ca = self._field("Certificate of the cluster", "ca.pem, from the operator of the cluster")
         self.account = self._field("Account", "your name, for example ann")
         self.password = PasswordField()
-        self.insecure = QCheckBox("Test cluster without encryption (--insecure)")
+        self.insecure = CheckBox("Test cluster without encryption (--insecure)")
         self.insecure.hide()
-        self.end_oldest = QCheckBox("Sign out the device that signed in longest ago")
+        self.end_oldest = CheckBox("Sign out the device that signed in longest ago")
         self.end_oldest.hide()
         self.invitation = self._field("Invitation", "the code of your invitation")
         self.invited = self._invitation_row()

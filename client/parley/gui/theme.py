@@ -18,6 +18,7 @@ class Theme:
     side: str
     raised: str
     border: str
+    edge: str  # of what takes input: at least 3 to 1 on its ground
     text: str
     quiet: str
     accent: str
@@ -50,6 +51,7 @@ LIGHT = Theme(
     side="#f3f1ed",
     raised="#ffffff",
     border="#e3dfd8",
+    edge="#8c8880",
     text="#22262b",
     quiet="#5d6167",
     accent="#1f6f6b",
@@ -77,7 +79,8 @@ DARK = Theme(
     window="#15191c",
     side="#1b2024",
     raised="#22282d",
-    border="#2d343a",
+    border="#39424a",
+    edge="#75808a",
     text="#e6e8ea",
     quiet="#a7afb6",
     accent="#6fc2b8",
@@ -148,7 +151,7 @@ def apply_theme(app: QApplication, theme: Theme) -> None:
 
 _STYLE = """
 QToolTip {{ color: {text}; background: {raised}; border: 1px solid {border}; padding: 8px; }}
-QLineEdit {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; padding: 8px 12px;
+QLineEdit {{ background: {raised}; border: 1px solid {edge}; border-radius: 8px; padding: 8px 12px;
     min-height: 20px; }}
 QLineEdit:focus {{ border: 1px solid {accent}; }}
 QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; padding: 8px 16px;
@@ -165,17 +168,33 @@ QPushButton[flat="true"] {{ background: transparent; border: 1px solid transpare
     padding: 8px; }}
 QPushButton[flat="true"]:focus {{ border: 1px solid {accent}; }}
 QPushButton[flat="true"]:hover {{ background: {hover}; }}
-QCheckBox::indicator:unchecked {{ width: 11px; height: 11px; border: 1px solid {quiet}; border-radius: 3px;
+QLineEdit[readOnly="true"] {{ border: 1px solid {border}; }}
+QComboBox {{ background: {raised}; border: 1px solid {edge}; border-radius: 8px; padding: 5px 12px; min-height: 20px; }}
+QComboBox:focus {{ border: 1px solid {accent}; }}
+QComboBox:disabled {{ color: {quiet}; border: 1px solid {border}; }}
+QComboBox::drop-down {{ border: 0; width: 28px; }}
+QComboBox QAbstractItemView {{ background: {raised}; border: 1px solid {border}; outline: 0;
+    selection-background-color: {accent_soft}; selection-color: {text}; }}
+QCheckBox {{ spacing: 8px; }}
+QCheckBox::indicator {{ width: 14px; height: 14px; border: 1px solid {edge}; border-radius: 4px;
     background: {raised}; }}
+QCheckBox::indicator:checked {{ border: 1px solid {accent}; background: {accent}; }}
+QCheckBox::indicator:disabled {{ border: 1px solid {border}; background: {side}; }}
+QCheckBox:disabled {{ color: {quiet}; }}
 QMenu {{ background: {raised}; border: 1px solid {border}; padding: 8px 0; }}
 QMenu::item {{ padding: 8px 24px; }}
 QMenu::item:selected {{ background: {accent_soft}; color: {text}; }}
 QMenu::item:disabled {{ color: {quiet}; }}
+QMenu::separator {{ height: 1px; background: {border}; margin: 4px 0; }}
 QScrollBar:vertical {{ background: transparent; width: 12px; margin: 2px; }}
 QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-height: 32px; }}
 QScrollBar::handle:vertical:hover {{ background: {quiet}; }}
 QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0; }}
-QScrollBar::add-page:vertical, QScrollBar::sub-page:vertical {{ background: transparent; }}
+QScrollBar:horizontal {{ background: transparent; height: 12px; margin: 2px; }}
+QScrollBar::handle:horizontal {{ background: {border}; border-radius: 4px; min-width: 32px; }}
+QScrollBar::handle:horizontal:hover {{ background: {quiet}; }}
+QScrollBar::add-line:horizontal, QScrollBar::sub-line:horizontal {{ width: 0; }}
+QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 QScrollBar::handle:vertical:disabled {{ background: transparent; }}
 QDialog QListView {{ background: transparent; outline: 0; }}
 QDialog QListView::item {{ padding: 8px 12px; border-radius: 8px; color: {text}; }}
@@ -187,6 +206,6 @@ QTableView::item {{ padding: 4px 12px; color: {text}; }}
 QTableView::item:selected {{ background: {accent_soft}; color: {text}; }}
 QHeaderView {{ background: {raised}; }}
 QHeaderView::section {{ background: {raised}; color: {quiet}; border: 0; border-bottom: 1px solid {border};
-    padding: 8px 12px; }}
+    padding: 8px 15px; }}
 QSplitter::handle {{ background: {border}; }}
 """
