@@ -28,7 +28,8 @@ from parley.chat.cluster_text import (
     trouble_lines,
     verdict,
 )
-from parley.chat.conversations import ConversationItem, Conversations
+from parley.chat.conversations import Conversations
+from parley.chat.item import ConversationItem
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.last_writer import CHANGED_TEXT, LastWriter

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from parley.chat.accounts import AccountBook
-from parley.chat.conversations import ConversationItem, Conversations
+from parley.chat.conversations import Conversations
+from parley.chat.item import ConversationItem
 from parley.chat.keys import ConversationKey, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
@@ -219,11 +220,8 @@ class Chats:
 
     def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
         """Record new accounts, or new names of known ones."""
-        own_id = self.book.own_id
-        if not self.book.add(accounts):
+        if not self.conversations.learn_accounts(accounts):
             return []
-        if self.book.own_id != own_id:
-            self.conversations.index_direct()
         return self._merge_keys() + self.redraw()
 
     def redraw(self) -> list[Output]:

@@ -4,51 +4,16 @@ Invariant: a conversation has one line. When the account of a direct conversatio
 keys are merged. The key of the account then leads to the conversation.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from parley.chat.accounts import AccountBook
+from parley.chat.item import ConversationItem
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.line import ConversationLine
 from parley.chat.previews import preview
 from parley.chat.safe_text import safe_name
-from parley.chat.standing import Standing
-from parley.chat.status_text import plural
 from parley.chat.titles import direct_partner
-from parley.model import Account, Conversation, ConversationKind, LostMessage, MessageStatus, Outgoing, Target
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationItem:
-    """One line of the conversation list. `member_count` is 0 for direct conversations.
-
-    `initials_of` is the name from which the picture of the conversation is made.
-    """
-
-    key: ConversationKey
-    title: str
-    preview: str
-    at_ms: int
-    unread: int
-    status: MessageStatus | None
-    draft: bool
-    deleted: bool
-    channel: bool = False
-    member_count: int = 0
-    initials_of: str = ""
-    topic: str = ""
-    standing: Standing = Standing.OPEN
-    muted: bool = False
-    urgent: bool = False
-
-    @property
-    def about(self) -> str:
-        """Return what is shown beside the title of a channel, empty for direct conversations."""
-        if not self.channel:
-            return ""
-        if self.standing is Standing.LEFT:
-            return "left"
-        return plural(self.member_count, "member") + (", archived" if self.standing is Standing.ARCHIVED else "")
+from parley.model import Account, Conversation, ConversationKind, LostMessage, Outgoing, Target
 
 
 class Conversations:
@@ -105,11 +70,19 @@ class Conversations:
         if key.conversation_id >= self._aliases.get(former, key).conversation_id:
             self._aliases[former] = key
 
-    def index_direct(self) -> None:
-        """Compute all partners again, once the own account is known."""
-        self._direct = {}
-        for line in self._lines.values():
-            self._index(line)
+    def learn_accounts(self, accounts: Iterable[Account]) -> bool:
+        """Record new accounts, or new names of known ones. Return false if there are none."""
+        own_id = self.book.own_id
+        changed = self.book.add(accounts)
+        is_own_new = self.book.own_id != own_id
+        if is_own_new:
+            self._direct = {}  # who the partner is depends on the own account
+        for line in self._lines.values() if changed else ():
+            if is_own_new:
+                self._index(line)
+            if is_own_new or line.depends_on(changed):
+                line.made = None
+        return bool(changed)
 
     def _index(self, line: ConversationLine) -> None:
         conversation = line.conversation
@@ -169,9 +142,17 @@ class Conversations:
         """Return the conversation list, the latest first. The draft of the open conversation is not shown.
 
         What was opened by a name and has nothing in it is shown only while it is open. The name may not exist.
+        The item of a line that has not changed is the same object as before.
         """
-        shown = (pair for pair in self._lines.items() if pair[0] == open_key or not pair[1].is_empty)
-        items = [self._item(key, line, open_key) for key, line in shown]
+        items = []
+        for key, line in self._lines.items():
+            if key == open_key:
+                items.append(self._item(key, line, open_key))
+            elif line.made is not None:
+                items.append(line.made)
+            elif not line.is_empty:
+                line.made = self._item(key, line, None)
+                items.append(line.made)
         return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
 
     def _item(self, key: ConversationKey, line: ConversationLine, open_key: ConversationKey | None) -> ConversationItem:

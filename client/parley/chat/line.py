@@ -2,12 +2,16 @@
 
 Unread counts are those of the cluster's list plus the messages that arrived since. The read position of the person on
 this device is newer than the cluster's and takes precedence over both.
+
+An item of the list depends on the fields of its line, and on the accounts that it names. It does not depend on the
+contents of `open`. So `made` is valid until a field is set or such an account changes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from parley.chat.accounts import AccountBook
+from parley.chat.item import ConversationItem
 from parley.chat.previews import marked, preview
 from parley.chat.standing import Standing, standing_of
 from parley.chat.titles import EVERYONE_TITLE, conversation_title, direct_partner, partner_title, row_text
@@ -31,7 +35,10 @@ from parley.receipts import progress
 
 @dataclass(slots=True)
 class ConversationLine:
-    """One conversation. `account` is the name by which a direct conversation was opened while its id is not known."""
+    """One conversation. `account` is the name by which a direct conversation was opened while its id is not known.
+
+    `made` is the item of this line as it is while the conversation is not open, None if it has to be made.
+    """
 
     account: str = ""
     account_id: int = 0
@@ -48,6 +55,13 @@ class ConversationLine:
     draft_unsaved: bool = False
     draft_typed: bool = False
     urgent_up_to: int = 0
+    made: ConversationItem | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a field. The item has to be made again."""
+        object.__setattr__(self, name, value)
+        if name != "made":
+            object.__setattr__(self, "made", None)
 
     @property
     def unread(self) -> int:
@@ -84,6 +98,16 @@ class ConversationLine:
             if found is not None:
                 return found
         return book.get(self.account_id) if self.account_id else book.find(self.account) if self.account else None
+
+    def depends_on(self, account_ids: Set[int]) -> bool:
+        """Return true if one of these accounts may be named in the item of this line."""
+        if self.conversation is None or self.account or self.account_id in account_ids:
+            return True
+        last = self.last
+        if last is not None and (last.sender_id in account_ids or any(one in account_ids for one in last.subjects)):
+            return True
+        direct = self.conversation.kind is ConversationKind.DIRECT
+        return direct and any(member.account_id in account_ids for member in self.conversation.members)
 
     def title(self, book: AccountBook) -> str:
         if self.conversation is not None and self.conversation.kind is not ConversationKind.DIRECT:

@@ -65,6 +65,18 @@ def line(made: Chats, key: ConversationKey) -> ConversationItem:
     return next(item for item in made.items() if item.key == key)
 
 
+def made_again(made: Chats) -> list[ConversationItem]:
+    """Return the list with every item made again."""
+    for _, one in made.conversations:
+        one.made = None
+    return made.items()
+
+
+def kept(before: list[ConversationItem], after: list[ConversationItem]) -> set[ConversationKey]:
+    """Return the conversations whose item was not made again."""
+    return {new.key for old in before for new in after if new is old}
+
+
 def bodies(made: Chats, key: ConversationKey) -> list[str]:
     thread = made.thread(key)
     assert thread is not None
@@ -343,6 +355,7 @@ def test_whatever_is_told_first_the_outcome_is_the_same() -> None:
         random.Random(seed).shuffle(steps)
         for step in steps:
             step(made)
+            assert made.items() == made_again(made), seed
         thread = made.thread(made.key_of("ben"))
         assert thread is not None
         assert [(row.body, row.status) for row in thread.rows if row.message_id != 1] == [
@@ -351,6 +364,62 @@ def test_whatever_is_told_first_the_outcome_is_the_same() -> None:
             ("own2", MessageStatus.WAITING),
         ], seed
         assert [(item.key, item.title, item.unread) for item in made.items()] == [(BEN_KEY, "Ben Ortiz (ben)", 1)], seed
+
+
+# ---- a long list
+
+
+def test_a_new_message_makes_the_item_of_its_own_conversation_again_and_no_other() -> None:
+    made = chats(*(direct(100 + number, Account(100 + number, f"p{number}")) for number in range(50)))
+    before = made.items()
+    made.take_arrived((message(1, conversation_id=107, sender=Account(107, "p7")),))
+    after = made.items()
+    assert kept(before, after) == {item.key for item in before} - {conversation_key(107)}
+    assert after[0].preview == "m1"
+
+
+def test_a_new_name_makes_the_items_again_that_name_the_account() -> None:
+    ward, notes = channel((BEN, 0, 0), (CARL, 0, 0)), direct(NOTES, ANN)
+    made = chats(direct(), direct(WITH_DANA, DANA), notes, ward)
+    made.take_arrived((event(3, MessageKind.MEMBERS_JOINED, "", CARL),))
+    before = made.items()
+    made.take_accounts((replace(BEN, display_name="Ben O."),))
+    after = made.items()
+    assert kept(before, after) == {conversation_key(WITH_DANA), conversation_key(NOTES)}
+    assert after == made_again(made)
+    after = made.items()
+    made.take_accounts((replace(CARL, display_name="Carl C."),))
+    assert kept(after, made.items()) == {BEN_KEY, conversation_key(WITH_DANA), conversation_key(NOTES)}
+
+
+def test_whatever_happens_the_list_is_the_one_that_is_made_anew() -> None:
+    listed = direct(last=message(5), unread=3, read_up_to=2)
+    steps: list[Callable[[Chats], object]] = [
+        lambda made: made.open("ben"),
+        lambda made: made.leave(),
+        lambda made: made.open("dana"),
+        lambda made: made.keep_draft(BEN_KEY, "dr"),
+        lambda made: made.draft_sent(BEN_KEY),
+        lambda made: made.return_to_draft(TO_BEN, "back"),
+        lambda made: made.take_list((listed, channel((BEN, 1, 1), (CARL, 0, 0)))),
+        lambda made: made.saw(BEN_KEY, 4),
+        lambda made: made.take_arrived((message(6), message(7, sender=ANN))),
+        lambda made: made.take_arrived((event(9, MessageKind.MEMBERS_LEFT, "", ANN),)),
+        lambda made: made.take_outgoing((own(1, MessageStatus.WAITING), own(2, MessageStatus.WAITING, target="dana"))),
+        lambda made: made.take_removed((1, 2)),
+        lambda made: made.take_receipts((Receipt(WITH_BEN, BEN.id, 7, 7),)),
+        lambda made: made.take_accounts((replace(BEN, deleted=True),)),
+        lambda made: made.take_accounts((replace(BEN, id=12),)),
+        lambda made: made.take_accounts((ANN,)),
+        lambda made: made.take_conversations((replace(direct(), muted=True),)),
+        lambda made: made.load(TO_BEN, 0, page(message(1), message(8), conversation=direct())),
+    ]
+    for seed in range(200):
+        made = Chats("ann")
+        made.take_accounts((BEN, DANA, CARL))
+        for step in random.Random(seed).choices(steps, k=30):
+            step(made)
+            assert made.items() == made_again(made), seed
 
 
 # ---- dividers, notices, pages, drafts
