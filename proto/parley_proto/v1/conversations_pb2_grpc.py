@@ -100,6 +100,11 @@ class ConversationsStub:
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.FromString,
                 _registered_method=True)
+        self.SetPutAway = channel.unary_unary(
+                '/parley.v1.Conversations/SetPutAway',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationsServicer:
@@ -197,6 +202,13 @@ class ConversationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetPutAway(self, request, context):
+        """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +276,11 @@ def add_ConversationsServicer_to_server(servicer, server):
                     servicer.SetMuted,
                     request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.SerializeToString,
+            ),
+            'SetPutAway': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPutAway,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +635,33 @@ class Conversations:
             '/parley.v1.Conversations/SetMuted',
             parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.SerializeToString,
             parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPutAway(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/SetPutAway',
+            parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.FromString,
             options,
             channel_credentials,
             insecure,

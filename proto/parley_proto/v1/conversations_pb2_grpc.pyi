@@ -60,6 +60,8 @@ class ConversationsStub:
     """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
     SetMuted: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetMutedRequest, _conversations_pb2.SetMutedResponse]
     """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+    SetPutAway: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetPutAwayRequest, _conversations_pb2.SetPutAwayResponse]
+    """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 @_typing.type_check_only
 class ConversationsAsyncStub(ConversationsStub):
@@ -93,6 +95,8 @@ class ConversationsAsyncStub(ConversationsStub):
     """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
     SetMuted: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetMutedRequest, _conversations_pb2.SetMutedResponse]  # type: ignore[assignment]
     """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+    SetPutAway: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetPutAwayRequest, _conversations_pb2.SetPutAwayResponse]  # type: ignore[assignment]
+    """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 class ConversationsServicer(metaclass=_abc_1.ABCMeta):
     """Every call carries `authorization: Bearer <token>` metadata. Reads may be repeated freely."""
@@ -201,5 +205,13 @@ class ConversationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversations_pb2.SetMutedResponse, _abc.Awaitable[_conversations_pb2.SetMutedResponse]]:
         """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+
+    @_abc_1.abstractmethod
+    def SetPutAway(
+        self,
+        request: _conversations_pb2.SetPutAwayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.SetPutAwayResponse, _abc.Awaitable[_conversations_pb2.SetPutAwayResponse]]:
+        """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 def add_ConversationsServicer_to_server(servicer: ConversationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

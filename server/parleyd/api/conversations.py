@@ -225,6 +225,18 @@ class ConversationsService(ConversationsServicer):
         index, _ = await self._commands.apply(state_pb2.Command(set_muted=command))
         return pb.SetMutedResponse(position=self._authenticator.position(index))
 
+    @unary
+    async def SetPutAway(self, request: pb.SetPutAwayRequest, context: Context) -> pb.SetPutAwayResponse:  # noqa: N802
+        """Put a conversation away for the caller, or bring it back."""
+        check_number("conversation_id", request.conversation_id)
+        check_number("up_to", request.up_to)
+        session = await self._authenticator.session_that_may(context, Action.PUT_CONVERSATION_AWAY)
+        command = state_pb2.SetPutAway(
+            session_id=session.session_id, conversation_id=request.conversation_id, up_to=request.up_to
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(set_put_away=command))
+        return pb.SetPutAwayResponse(position=self._authenticator.position(index))
+
     async def _changer(
         self, request: _ChannelRequest, context: Context, action: Action = Action.CHANGE_CHANNEL
     ) -> SessionRecord:

@@ -30,6 +30,7 @@ from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.mutes import ConversationMuted
+from parleyd.machine.features.put_away import ConversationPutAway
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sends import URGENT
 from parleyd.machine.features.sessions import SessionsClosed
@@ -199,7 +200,7 @@ class DeviceHub:
                     self._receipt(effect)
                 case ConversationCreated():
                     self._conversation(effect)
-                case ConversationMuted():
+                case ConversationMuted() | ConversationPutAway():
                     for stream in self._of((effect.account_id,)):
                         stream.conversation_changed(effect.conversation_id)
                 case MembersJoined() | MembersLeft() | ChannelChanged():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley_proto.v1 import messaging_pb2, model_pb2
-from parleyd.machine.features import accounts, conversations, mutes
+from parleyd.machine.features import accounts, conversations, mutes, put_away
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.conversations import ConversationRecord
@@ -87,6 +87,7 @@ def conversation_info(reader: StateReader, record: ConversationRecord, account_i
         archived=record.archived,
         open_history=record.open_history,
         muted=mutes.is_muted(reader, account_id, record.id),
+        put_away_up_to=put_away.put_away_up_to(reader, account_id, record.id),
     )
 
 

@@ -37,6 +37,7 @@ class Action(IntEnum):
     JOIN_CHANNEL = auto()
     HIDE_ITSELF = auto()
     MUTE_CONVERSATION = auto()
+    PUT_CONVERSATION_AWAY = auto()
     BACK_UP = auto()
     READ_AUDIT = auto()
     SET_QUOTA = auto()
@@ -69,6 +70,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.JOIN_CHANNEL: _EVERYBODY,
     Action.HIDE_ITSELF: _EVERYBODY,
     Action.MUTE_CONVERSATION: _EVERYBODY,
+    Action.PUT_CONVERSATION_AWAY: _EVERYBODY,
     Action.BACK_UP: _ADMINISTRATORS,
     Action.READ_AUDIT: _ADMINISTRATORS,
     Action.SET_QUOTA: _ADMINISTRATORS,

@@ -11,6 +11,7 @@ from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.mutes import ConversationMuted
+from parleyd.machine.features.put_away import ConversationPutAway
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
@@ -20,6 +21,7 @@ Effect = (
     | ReceiptMoved
     | ConversationCreated
     | ConversationMuted
+    | ConversationPutAway
     | MembersJoined
     | MembersLeft
     | ChannelChanged

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts, mutes
+from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts, mutes, put_away
 from parleyd.machine.features.channels import ROLE_MODERATOR
 from parleyd.machine.features.conversations import ROLE_OWNER
 from parleyd.machine.features.history import History
@@ -44,6 +44,7 @@ class Model:
     left_at: dict[int, list[int]] = field(default_factory=dict)  # marks of who left
     cursors: dict[int, int] = field(default_factory=dict)
     muted: set[int] = field(default_factory=set)
+    put_away: dict[int, int] = field(default_factory=dict)  # account -> up to which row
     public: bool = False
     archived: bool = False
     open_history: bool = False
@@ -137,6 +138,16 @@ class Model:
         (self.muted.add if muted else self.muted.discard)(who)
         return OK
 
+    def set_put_away(self, who: int, up_to: int) -> int:
+        """The same for what it has put away. A mark moves forward only, up to the last row there is, or goes."""
+        if who not in self.roles and who not in self.left_at:
+            return NOT_FOUND
+        if up_to:
+            self.put_away[who] = max(self.put_away.get(who, 0), min(up_to, self.rows[-1]))
+        else:
+            self.put_away.pop(who, None)
+        return OK
+
     def give_role(self, who: int, other: int, role: int) -> int:
         if who not in self.roles and who != ADMINISTRATOR:
             return NOT_FOUND
@@ -187,6 +198,7 @@ Actions = st.lists(
         st.tuples(st.just("remove"), Person, Some),
         st.tuples(st.just("give_role"), Person, Person, Role),
         st.tuples(st.just("mute"), Person, st.booleans()),
+        st.tuples(st.just("set_put_away"), Person, st.integers(0, 40)),
         st.tuples(st.just("change"), Person, Flag, st.booleans()),
     ),
     min_size=1,
@@ -246,6 +258,10 @@ class Real:
     def mute(self, who: int, muted: bool) -> int:
         mute = pb.SetMuted(session_id=self._sessions[who], conversation_id=self.id, muted=muted)
         return self._do(pb.Command(set_muted=mute))
+
+    def set_put_away(self, who: int, up_to: int) -> int:
+        away = pb.SetPutAway(session_id=self._sessions[who], conversation_id=self.id, up_to=up_to)
+        return self._do(pb.Command(set_put_away=away))
 
     def _do(self, command: pb.Command) -> int:
         return self.node.one(command, level=CHANNELS_LEVEL).code
@@ -314,6 +330,9 @@ def test_a_channel_is_what_a_small_model_says(
                 for found in channel_counts.count(node.reader, real.id, {sender: message}):
                     check_counts(found, counted)
         assert {one for one in PEOPLE if mutes.is_muted(node.reader, one, real.id)} == model.muted
+        assert {one: up_to for one in PEOPLE if (up_to := put_away.put_away_up_to(node.reader, one, real.id))} == (
+            model.put_away
+        )
         for who in PEOPLE:
             shown = read_back(node.reader, who, real.id, 0, 100)
             assert [record.id for record in shown] == model.read(who)

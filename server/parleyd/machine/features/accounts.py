@@ -22,6 +22,7 @@ from parleyd.machine.features import (
     failed_log_ins,
     hidden_accounts,
     mutes,
+    put_away,
     quotas,
     sessions,
 )
@@ -278,6 +279,7 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         failed_log_ins.forget(state, account.id)
         hidden_accounts.forget(state, account.id)
         mutes.forget(state, account.id)
+        put_away.forget(state, account.id)
         quotas.forget(state, account.id)
         channel_members.leave_all(state, account.id)
     audit.record(state, account.name, AuditAction.ACCOUNT_DELETED, account.name)

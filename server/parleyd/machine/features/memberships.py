@@ -14,6 +14,7 @@ from parleyd.machine.limits import MAX_ID
 
 if TYPE_CHECKING:
     from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
 
 CHANNELS_LEVEL: Final = 3
 """The first level at which channels change, and so have more than a title, and at which one conversation is for all."""
@@ -52,6 +53,17 @@ def is_member(reader: StateReader, conversation_id: int, account_id: int) -> boo
         return bool(reader.rows(_REGISTERED_BEFORE, (account_id,)))
     query = "SELECT 1 FROM members WHERE conversation_id = ? AND account_id = ?"
     return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
+
+
+def was_member(state: State, account_id: int, conversation_id: int) -> bool:
+    """Return whether the account is in a conversation, or was: who left a channel reads what it had."""
+    if conversation_id == EVERYONE_ID:
+        return True
+    query = (
+        "SELECT 1 FROM members WHERE account_id = ?1 AND conversation_id = ?2 "
+        "UNION ALL SELECT 1 FROM past_memberships WHERE account_id = ?1 AND conversation_id = ?2 LIMIT 1"
+    )
+    return 0 < conversation_id <= MAX_ID and bool(state.ids(query, (account_id, conversation_id)))
 
 
 @dataclass(frozen=True, slots=True)

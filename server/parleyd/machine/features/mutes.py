@@ -13,8 +13,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.memberships import EVERYONE_ID
-from parleyd.machine.limits import MAX_ID
+from parleyd.machine.features.memberships import was_member
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -43,7 +42,7 @@ class ConversationMuted:
 def set_muted(state: State, actor: Actor, command: pb.SetMuted) -> pb.CommandResult:
     """Mute a conversation for the caller, or end that; the same again changes nothing."""
     key = (actor.account.id, command.conversation_id)
-    if not _was_member(state, *key):
+    if not was_member(state, *key):
         return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
     if command.muted:
         query = "INSERT INTO muted_conversations(account_id, conversation_id) VALUES(?, ?) ON CONFLICT DO NOTHING"
@@ -58,17 +57,6 @@ def set_muted(state: State, actor: Actor, command: pb.SetMuted) -> pb.CommandRes
 def forget(state: State, account_id: int) -> None:
     """Remove what is kept about an account."""
     state.connection.execute("DELETE FROM muted_conversations WHERE account_id = ?", (account_id,))
-
-
-def _was_member(state: State, account_id: int, conversation_id: int) -> bool:
-    """Return whether the account is in a conversation, or was: who left a channel reads what it had."""
-    if conversation_id == EVERYONE_ID:
-        return True
-    query = (
-        "SELECT 1 FROM members WHERE account_id = ?1 AND conversation_id = ?2 "
-        "UNION ALL SELECT 1 FROM past_memberships WHERE account_id = ?1 AND conversation_id = ?2 LIMIT 1"
-    )
-    return 0 < conversation_id <= MAX_ID and bool(state.ids(query, (account_id, conversation_id)))
 
 
 FEATURE = Feature(
