@@ -19,12 +19,12 @@ from parley.terminal import (
     invite_command,
     join_command,
     lost_commands,
-    mute_commands,
     outbox_command,
     ping_command,
     presence_commands,
     receipt_commands,
     session_commands,
+    view_commands,
 )
 from parley.terminal.account_commands import devices_app
 from parley.terminal.audit_commands import audit_app
@@ -86,8 +86,10 @@ for _name, _command in (
     ("presence", presence_commands.presence),
     ("outbox", outbox_command.outbox),
     ("receipts", receipt_commands.receipts),
-    ("mute", mute_commands.mute),
-    ("unmute", mute_commands.unmute),
+    ("mute", view_commands.mute),
+    ("unmute", view_commands.unmute),
+    ("put-away", view_commands.put_away),
+    ("bring-back", view_commands.bring_back),
     ("lost", lost_commands.lost),
 ):
     app.command(name=_name, epilog=EPILOG)(_command)

@@ -51,12 +51,12 @@ from parley.model import (
     Outgoing,
     Target,
 )
-from parley.muting import set_muted
 from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
+from parley.own_views import put_away, set_muted
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -425,6 +425,22 @@ class ParleyClient:
         """
         account, who = await self._signed_in()
         await set_muted(self._cluster, account, who, Target.of(target), muted=muted)
+
+    async def put_away(self, target: str | Target, *, up_to: int | None = None) -> None:
+        """Put a conversation away for all devices of the account, until something newer comes. It may be repeated.
+
+        `up_to` is the newest message that the person was shown, None the newest that the cluster has. Front ends leave
+        the conversation out of the list; a muted one also while newer messages come. Nothing is deleted. Raises
+        RefusedError where no conversation has begun.
+        """
+        check_numbers(up_to=up_to or 0)
+        account, who = await self._signed_in()
+        await put_away(self._cluster, account, who, Target.of(target), up_to)
+
+    async def bring_back(self, target: str | Target) -> None:
+        """Bring a conversation that was put away back into the list. It may be repeated."""
+        account, who = await self._signed_in()
+        await put_away(self._cluster, account, who, Target.of(target), 0)
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
         """Create a channel with the caller as its owner. Return its conversation id.

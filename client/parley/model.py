@@ -264,7 +264,8 @@ class Conversation:
     `members` holds the first 64 members in the order of their account ids. `member_count` counts all of them. `title`
     is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
     account. `unread` counts the messages of others above it.
-    `muted`: the account wants to be notified of urgent messages only.
+    `muted`: the account wants to be notified of urgent messages only. `put_away_up_to`: the message up to which the
+    account has put it away, 0 if it has not.
     The other fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody
     sends to an `archived` one or joins it; with `open_history`, members read what was written before they joined.
     `counts` are the latest receipts of own messages in a channel of more than 64 members.
@@ -284,6 +285,7 @@ class Conversation:
     open_history: bool = False
     counts: ReceiptCounts | None = None
     muted: bool = False
+    put_away_up_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)

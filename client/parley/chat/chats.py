@@ -49,7 +49,7 @@ class Chats:
     # ---- what can be seen
 
     def items(self) -> list[ConversationItem]:
-        """Return the conversation list, the latest first."""
+        """Return the conversation list, the latest first, and what was put away at its end."""
         return self.conversations.items(self.open_key)
 
     def item(self, key: ConversationKey) -> ConversationItem:
@@ -116,8 +116,8 @@ class Chats:
 
     @property
     def unread(self) -> int:
-        """Return the number of unread messages in all conversations."""
-        return sum(line.unread for _, line in self.conversations)
+        """Return the number of unread messages in all conversations that are not put away."""
+        return sum(line.unread for _, line in self.conversations if not line.put_away)
 
     # ---- what the person does
 

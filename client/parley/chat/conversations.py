@@ -139,10 +139,10 @@ class Conversations:
         return self._item(self.resolve(key), self.look(key), None)
 
     def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
-        """Return the conversation list, the latest first. The draft of the open conversation is not shown.
+        """Return the conversation list, the latest first, and what was put away at its end.
 
-        What was opened by a name and has nothing in it is shown only while it is open. The name may not exist.
-        The item of a line that has not changed is the same object as before.
+        The draft of the open conversation is not shown. What was opened by a name and has nothing in it is shown only
+        while it is open. The name may not exist. The item of a line that has not changed is the same object as before.
         """
         items = []
         for key, line in self._lines.items():
@@ -153,7 +153,9 @@ class Conversations:
             elif not line.is_empty:
                 line.made = self._item(key, line, None)
                 items.append(line.made)
-        return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
+        return sorted(
+            items, key=lambda item: (item.put_away, -item.at_ms, item.title.casefold(), item.key.conversation_id)
+        )
 
     def _item(self, key: ConversationKey, line: ConversationLine, open_key: ConversationKey | None) -> ConversationItem:
         text, at_ms, status = line.latest(self.book)
@@ -176,6 +178,7 @@ class Conversations:
             safe_name(conversation.topic) if line.channel and conversation is not None else "",
             line.standing(self.book),
             line.muted,
+            line.put_away,
             line.urgent,
         )
 

@@ -12,7 +12,8 @@ from parley.model import MessageStatus
 class ConversationItem:
     """One line of the conversation list. `member_count` is 0 for direct conversations.
 
-    `initials_of` is the name from which the picture of the conversation is made.
+    `initials_of` is the name from which the picture of the conversation is made. What is
+    `put_away` stands at the end of the list, and a front end may leave it out.
     """
 
     key: ConversationKey
@@ -29,6 +30,7 @@ class ConversationItem:
     topic: str = ""
     standing: Standing = Standing.OPEN
     muted: bool = False
+    put_away: bool = False
     urgent: bool = False
 
     @property

@@ -3,8 +3,8 @@
 Unread counts are those of the cluster's list plus the messages that arrived since. The read position of the person on
 this device is newer than the cluster's and takes precedence over both.
 
-An item of the list depends on the fields of its line, and on the accounts that it names. It does not depend on the
-contents of `open`. So `made` is valid until a field is set or such an account changes.
+An item of the list depends on the fields of its line, and on the accounts that it names. So `made` is valid until a
+field is set, the contents of `open` change, or such an account changes.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -82,6 +82,19 @@ class ConversationLine:
     @property
     def muted(self) -> bool:
         return self.conversation is not None and self.conversation.muted
+
+    @property
+    def put_away(self) -> bool:
+        """Return true while the conversation is left out of the list.
+
+        Something newer brings it back, for a muted one only an urgent message that is unread. Own messages that wait,
+        or need the person, are never out of sight.
+        """
+        up_to = 0 if self.conversation is None else self.conversation.put_away_up_to
+        if not up_to or self.open:
+            return False
+        newest = max(self.last.id if self.last is not None else 0, self.own.message_id if self.own is not None else 0)
+        return newest <= up_to or (self.muted and not self.urgent)
 
     def noticed(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return the messages of which a person is notified: of a muted conversation only the urgent ones."""
@@ -240,6 +253,7 @@ class ConversationLine:
 
     def take_own(self, one: Outgoing) -> None:
         """Record a newer state of an own message of this device."""
+        self.made = None
         if one.status in FINAL and not one.status.needs_person:
             self.open.pop(one.local_id, None)
         else:
@@ -249,6 +263,8 @@ class ConversationLine:
 
     def withdraw(self, local_ids: set[int]) -> None:
         """Remove own messages that were cancelled."""
+        if local_ids & self.open.keys():
+            self.made = None
         for local_id in local_ids & self.open.keys():
             del self.open[local_id]
         if self.own is not None and self.own.local_id in local_ids:

@@ -79,15 +79,26 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     own = own_id(connection)
     connection.executemany(
         """INSERT INTO conversations
-           (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history, muted)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history, muted,
+            put_away_up_to)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET
              kind = excluded.kind, title = excluded.title, member_count = excluded.member_count,
              peer_id = excluded.peer_id, revision = excluded.revision, topic = excluded.topic,
              public = excluded.public, archived = excluded.archived, open_history = excluded.open_history,
-             muted = excluded.muted""",
+             muted = excluded.muted, put_away_up_to = excluded.put_away_up_to""",
         [
-            (c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision, c.topic, *_flags(c))
+            (
+                c.id,
+                int(c.kind),
+                c.title,
+                c.member_count,
+                peer_of(c, own),
+                revision,
+                c.topic,
+                *_flags(c),
+                c.put_away_up_to,
+            )
             for c in conversations
         ],
     )
@@ -176,9 +187,9 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
     members = """json((SELECT json_group_array(json_array(
                   account_id, role, delivered_up_to, read_up_to, first_message_id)) FROM
                   (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
-    columns = f"id, kind, title, member_count, topic, public, archived, open_history, muted, counts, {members}"
-    rows = fetch(connection, columns, f"FROM conversations {rest}", bindings)
-    kinds = (int, int, str, int, str, int, int, int, int, str, list)
+    known = "id, kind, title, member_count, topic, public, archived, open_history, muted, put_away_up_to, counts"
+    rows = fetch(connection, f"{known}, {members}", f"FROM conversations {rest}", bindings)
+    kinds = (int, int, str, int, str, int, int, int, int, int, str, list)
     return [
         Conversation(
             id_,
@@ -195,8 +206,9 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
             open_history=bool(open_history),
             counts=_counts(counts),
             muted=bool(muted),
+            put_away_up_to=put_away,
         )
-        for id_, kind, title, member_count, topic, public, archived, open_history, muted, counts, found in (
+        for id_, kind, title, member_count, topic, public, archived, open_history, muted, put_away, counts, found in (
             check_row(row, kinds) for row in rows
         )
     ]

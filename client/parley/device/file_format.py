@@ -86,6 +86,11 @@ def _add_lost(connection: apsw.Connection) -> None:
         connection.execute(statement)
 
 
+def _add_put_away(connection: apsw.Connection) -> None:
+    # Nothing was put away before this format. The cluster reports what is.
+    connection.execute("ALTER TABLE conversations ADD COLUMN put_away_up_to INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
@@ -94,6 +99,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(7, _add_urgent),
     Migration(8, _add_muted),
     Migration(9, _add_lost),
+    Migration(10, _add_put_away),
 )
 
 

@@ -1,4 +1,4 @@
-"""The calls about channels, and the one that mutes a conversation, typed: one method per request, each safe to repeat.
+"""The calls about channels and about the own view of a conversation, typed: one method per request, safe to repeat.
 
 Making a channel carries a request id. The other changes have no second effect if they are repeated.
 """
@@ -101,6 +101,13 @@ class ChannelCalls:
         request = build(pb.SetMutedRequest, conversation_id=conversation_id, muted=muted)
         answer = await self._calls.call(
             lambda channel: ConversationsStub(channel).SetMuted(request, metadata=bearer(token)), repeatable=True
+        )
+        self._calls.saw(answer.position)
+
+    async def set_put_away(self, token: str, conversation_id: int, up_to: int) -> None:
+        request = build(pb.SetPutAwayRequest, conversation_id=conversation_id, up_to=up_to)
+        answer = await self._calls.call(
+            lambda channel: ConversationsStub(channel).SetPutAway(request, metadata=bearer(token)), repeatable=True
         )
         self._calls.saw(answer.position)
 

@@ -5,7 +5,7 @@ from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_presence import HELP as PRESENCE_HELP
 from parley.terminal.chat_status import HELP as STATUS_HELP
 from parley.terminal.lost_commands import HELP as LOST_HELP
-from parley.terminal.mute_commands import HELP as MUTE_HELP
+from parley.terminal.view_commands import HELP as VIEW_HELP
 
 HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
@@ -17,10 +17,10 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /accounts [PAT]   all accounts; * and ? as in file names
 {PRESENCE_HELP}
   /receipts         who has your last message there, and which nodes have it on disk
-{MUTE_HELP}
+{VIEW_HELP}
 {CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
-  /cancel N         withdraw a waiting message, or put a failed one away
+  /cancel N         withdraw a waiting message, or remove a failed one
   /edit N TEXT      change a waiting message
   /retry N          send a failed message again
 {LOST_HELP}

@@ -34,12 +34,12 @@ from parley.terminal.chat_status import ChatStatus
 from parley.terminal.failures import Failures
 from parley.terminal.lost_commands import LostCommands
 from parley.terminal.message_numbers import message_count, message_number
-from parley.terminal.mute_commands import MuteCommands
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.recipient import NOBODY, find_recipient, names_recipient
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
+from parley.terminal.view_commands import ViewCommands
 
 LEAVING = ("/quit", "/q", "/exit")
 SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
@@ -98,7 +98,7 @@ class ChatView:
             **self._status.by_name,
             **self._direct.by_name,
             **LostCommands(client, show, quiet, self._follow_again).by_name,
-            **MuteCommands(client, quiet, lambda: self.target).by_name,
+            **ViewCommands(client, quiet, lambda: self.target).by_name,
             **PresenceCommands(client, show, quiet, self.chats).by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }

@@ -103,7 +103,8 @@ def item_lines(item: ConversationItem, room: int, today: date, *, chosen: bool, 
     at = f" {list_time(item.at_ms, today)}" if item.at_ms else ""
     if room - cells(count + at) < _TITLE:
         at = ""
-    title = item.title + (" (account deleted)" if item.deleted else "") + (" (muted)" if item.muted else "")
+    marks = ((item.deleted, "account deleted"), (item.muted, "muted"), (item.put_away, "put away"))
+    title = item.title + "".join(f" ({mark})" for is_so, mark in marks if is_so)
     head = f"{'▸' if open_ else ' '} {'#' if item.channel else ''}{title}"
     unread = "class:unread" if item.unread and not item.muted else ""
     you = "you: " if item.status is not None else "draft: " if item.draft else ""

@@ -126,6 +126,8 @@ def conversation_line(item: ConversationItem) -> str:
         title += f" (#{item.key.conversation_id}, {item.about})"
     if item.muted:
         title += " (muted)"
+    if item.put_away:
+        title += " (put away)"
     if not item.at_ms:
         return f"{new:>8}  {title}"
     you = "you: " if item.status is not None else ""
@@ -202,6 +204,7 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
         "topic": item.topic,
         "standing": item.standing.value,
         "muted": item.muted,
+        "put_away": item.put_away,
         "unread": item.unread,
         "last_at_ms": item.at_ms,
         "last": item.preview,

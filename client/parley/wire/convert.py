@@ -114,6 +114,7 @@ def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
         archived=wire.archived,
         open_history=wire.open_history,
         muted=wire.muted,
+        put_away_up_to=wire.put_away_up_to,
     )
 
 

@@ -412,6 +412,8 @@ def test_whatever_happens_the_list_is_the_one_that_is_made_anew() -> None:
         lambda made: made.take_accounts((replace(BEN, id=12),)),
         lambda made: made.take_accounts((ANN,)),
         lambda made: made.take_conversations((replace(direct(), muted=True),)),
+        lambda made: made.take_conversations((replace(direct(), put_away_up_to=8),)),
+        lambda made: made.take_outgoing((own(1, MessageStatus.ACCEPTED, message_id=2),)),
         lambda made: made.load(TO_BEN, 0, page(message(1), message(8), conversation=direct())),
     ]
     for seed in range(200):

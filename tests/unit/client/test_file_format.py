@@ -86,6 +86,12 @@ def drop_muted(connection: apsw.Connection) -> None:
     """Give the file the table of conversations as format 7 has it."""
     connection.execute("DROP TABLE lost")
     connection.execute("ALTER TABLE conversations DROP COLUMN muted")
+    drop_put_away(connection)
+
+
+def drop_put_away(connection: apsw.Connection) -> None:
+    """Give the file the table of conversations as format 9 has it."""
+    connection.execute("ALTER TABLE conversations DROP COLUMN put_away_up_to")
 
 
 def drop_urgent(connection: apsw.Connection) -> None:
@@ -160,6 +166,22 @@ def test_a_conversation_that_is_known_since_format_7_is_not_muted_and_keeps_that
             directory.learn(connection, (), (replace(known, muted=muted),))
         with closing(schema.open_database(path)) as connection:
             assert [one.muted for one in directory.conversations(connection)] == [muted]
+    assert mark_of(path) == (NOW, NOW, own_release())
+
+
+def test_a_conversation_that_is_known_since_format_9_is_in_the_list_and_keeps_that_it_was_put_away(path: Path) -> None:
+    known = channel(70)
+    with closing(schema.open_database(path)) as connection:
+        directory.learn(connection, (), (known,))
+        drop_put_away(connection)
+        connection.execute("UPDATE format SET version = 9; PRAGMA user_version = 9")
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [known]
+    for up_to in (2**48, 0):
+        with closing(schema.open_database(path)) as connection:
+            directory.learn(connection, (), (replace(known, put_away_up_to=up_to),))
+        with closing(schema.open_database(path)) as connection:
+            assert [one.put_away_up_to for one in directory.conversations(connection)] == [up_to]
     assert mark_of(path) == (NOW, NOW, own_release())
 
 

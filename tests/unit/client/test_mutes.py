@@ -10,7 +10,7 @@ import pytest
 
 from parley import ParleyClient, RefusedError, Target, UnreachableError
 from parley.chat import Noticed, Output, conversation_key
-from parley.terminal.mute_commands import MUTED_TEXT, UNMUTED_TEXT
+from parley.terminal.view_commands import MUTED_TEXT, UNMUTED_TEXT
 from tests.support.node import running_cluster
 from tests.unit.chat.people import WARD, channel, message
 from tests.unit.chat.test_chats import chats
