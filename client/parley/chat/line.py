@@ -61,7 +61,10 @@ class ConversationLine:
         """Set a field. The item has to be made again."""
         object.__setattr__(self, name, value)
         if name != "made":
-            object.__setattr__(self, "made", None)
+            self._changed()
+
+    def _changed(self) -> None:
+        object.__setattr__(self, "made", None)
 
     @property
     def unread(self) -> int:
@@ -253,7 +256,7 @@ class ConversationLine:
 
     def take_own(self, one: Outgoing) -> None:
         """Record a newer state of an own message of this device."""
-        self.made = None
+        self._changed()
         if one.status in FINAL and not one.status.needs_person:
             self.open.pop(one.local_id, None)
         else:
@@ -264,7 +267,7 @@ class ConversationLine:
     def withdraw(self, local_ids: set[int]) -> None:
         """Remove own messages that were cancelled."""
         if local_ids & self.open.keys():
-            self.made = None
+            self._changed()
         for local_id in local_ids & self.open.keys():
             del self.open[local_id]
         if self.own is not None and self.own.local_id in local_ids:

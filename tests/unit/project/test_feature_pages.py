@@ -34,7 +34,9 @@ def test_a_target_that_the_page_names_exists(target: str) -> None:
     assert f"\n{target}:" in (ROOT / "Makefile").read_text()
 
 
-@pytest.mark.parametrize("command", sorted({name for cell in OWN for name in re.findall(r"`parley ([a-z]+)", cell)}))
+@pytest.mark.parametrize(
+    "command", sorted({name for cell in OWN for name in re.findall(r"`parley ([a-z][a-z-]*)", cell)})
+)
 def test_a_command_that_the_page_names_exists(command: str) -> None:
     assert command in typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -56,6 +58,6 @@ def test_a_command_of_a_tutorial_exists(words: str) -> None:
     assert not hasattr(command, "commands") or second in command.commands
 
 
-@pytest.mark.parametrize("command", sorted({name for cell in OWN for name in re.findall(r"`(/[a-z]+)", cell)}))
+@pytest.mark.parametrize("command", sorted({name for cell in OWN for name in re.findall(r"`(/[a-z-]+)", cell)}))
 def test_a_command_of_the_chat_that_the_page_names_is_in_its_help(command: str) -> None:
     assert command in f"/help {HELP}"
