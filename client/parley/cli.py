@@ -35,6 +35,7 @@ from parley.terminal.command_line import (
     AsJson,
     AsJsonLines,
     BodyArgument,
+    InLines,
     MajorityTimeout,
     TargetArgument,
     TextCommand,
@@ -254,14 +255,7 @@ async def chat(
     create: Annotated[
         bool, typer.Option("--register", help="Create the account if it does not exist. Default: ask.")
     ] = False,
-    in_lines: Annotated[
-        bool,
-        typer.Option(
-            "--lines/--screen",
-            help="Print line by line, for screen readers too, or show list and conversation on the whole screen of the "
-            "terminal. Pipes and dumb terminals have lines.",
-        ),
-    ] = True,
+    in_lines: InLines = False,
 ) -> int:
     """Chat: send what you type and show what comes. The command /help lists more.
 

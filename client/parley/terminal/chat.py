@@ -36,12 +36,12 @@ async def chat(
     to: str,
     *,
     create: bool,
-    in_lines: bool = True,
+    in_lines: bool = False,
     screen: TerminalScreen | None = None,
 ) -> int:
     """Run a chat. Return KEPT if messages of this chat still wait. A signal that ends it hides no waiting message.
 
-    Unless `in_lines` is set, it takes the whole screen of a terminal that can move its cursor.
+    It takes the whole screen of a terminal that can move its cursor, unless `in_lines` is set.
     """
     async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()

@@ -208,6 +208,17 @@ Urgent = Annotated[bool, typer.Option("--urgent", help="Send it as urgent. It co
 MajorityTimeout = Annotated[
     float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
 ]
+InLines = Annotated[
+    bool,
+    typer.Option(
+        "--lines/--screen",
+        envvar="PARLEY_CHAT_LINES",
+        show_envvar=False,
+        help="Print line by line, as screen readers need it. Default: PARLEY_CHAT_LINES (1), or show list and "
+        "conversation on the whole screen. Pipes and dumb terminals have lines.",
+        show_default=False,
+    ),
+]
 WithOwn = Annotated[bool, typer.Option("--own", help="Print your messages from other devices, too.")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON. Default: text.")]

@@ -4,26 +4,26 @@ Lines and commands go the same way as in the chat in lines: through `TypedLines`
 they were typed. So choosing a conversation is the line `/to ...`, too. What `ChatView` shows of messages is a reason
 to draw: the rows come from `parley.chat`. Everything else that it shows is a note.
 
-The terminal is as it was before when the screen ends, whatever ends it.
+The terminal is as it was before when the screen ends, whatever ends it. The chat waits for no terminal: one that takes
+nothing is drawn on when it does, and left without a word at the end.
 """
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 
 from parley import ParleyClient, ParleyError
 from parley.terminal.chat_view import ChatView
+from parley.terminal.messenger_app import Place
 from parley.terminal.messenger_desk import Desk
 from parley.terminal.messenger_notes import Notes
+from parley.terminal.terminal_writer import TerminalWriter, abandon
 
 MAX_LINES_AHEAD = 100
-CONTINUED = getattr(signal, "SIGCONT", None)
 
 
 class MessengerScreen:
@@ -34,8 +34,10 @@ class MessengerScreen:
     def __init__(self, earlier: Iterable[str] = (), *, keys: Input | None = None, output: Output | None = None) -> None:
         """`earlier` lines can be recalled with the arrow keys."""
         self._earlier = tuple(earlier)
-        self._keys = keys
-        self._output = output
+        self._writer: TerminalWriter | None = None
+        if output is None:
+            self._writer, output = TerminalWriter.of(sys.stdout)
+        self._place = Place(keys, output, self._writer)
         self._notes = Notes()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by _put
         self._desk: Desk | None = None
@@ -61,19 +63,20 @@ class MessengerScreen:
 
     async def work(self, client: ParleyClient, view: ChatView) -> None:
         """Have the terminal until the person leaves."""
-        self._desk = desk = Desk(client, view, self._notes, self._put, self._earlier, self._keys, self._output)
+        self._desk = desk = Desk(client, view, self._notes, self._put, self._earlier, self._place)
         try:
             async with asyncio.TaskGroup() as group:
                 desk.feed.begin(group)
                 try:
-                    with suppress(EOFError):  # the terminal was closed
-                        await desk.app.run_async(pre_run=_begin, set_exception_handler=False)
+                    await desk.app.work()
                 finally:
-                    _end()
+                    desk.app.leave_signals()
                     desk.feed.end()
                     with suppress(ParleyError, TimeoutError):
                         await desk.save_draft()
         finally:
+            if self._writer is not None and not await self._writer.is_finished():
+                abandon(sys.stdout.fileno(), sys.stderr.fileno())
             self._has_ended = True
             self._lines.put_nowait(None)
 
@@ -90,19 +93,3 @@ class MessengerScreen:
             return
         self._notes.add(style, line)
         self.show_message(line)
-
-
-def _begin() -> None:
-    """Set the terminal up again and draw when the process goes on after a stop.
-
-    It is called inside the context of the application, which run_in_terminal() needs.
-    """
-    if CONTINUED is not None:
-        with suppress(ValueError, RuntimeError):  # another thread than the main one
-            asyncio.get_running_loop().add_signal_handler(CONTINUED, lambda: run_in_terminal(lambda: None))
-
-
-def _end() -> None:
-    if CONTINUED is not None:
-        with suppress(ValueError, RuntimeError):
-            asyncio.get_running_loop().remove_signal_handler(CONTINUED)

@@ -6,29 +6,24 @@ Drawing changes nothing but the place in the thread. After each drawing, what wa
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 
-from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.input import Input
-from prompt_toolkit.output import Output
 
 from parley import EVERYONE, ParleyClient, Target
 from parley.chat import StatusLevel, plural, status_line
 from parley.terminal.cells import cut, wrap
 from parley.terminal.chat_view import ChatView
+from parley.terminal.messenger_app import MessengerApp, Place
 from parley.terminal.messenger_feed import MessengerFeed
 from parley.terminal.messenger_keys import HELP, make_keys
-from parley.terminal.messenger_layout import NARROW, STYLE, Draw, Parts, make_layout
+from parley.terminal.messenger_layout import NARROW, Draw, Parts, make_layout
 from parley.terminal.messenger_lines import Line, row_lines
 from parley.terminal.messenger_list import ConversationList
 from parley.terminal.messenger_notes import Notes
 from parley.terminal.messenger_thread import Reading
 from parley.terminal.screen import Words
 
-DRAWN_EVERY_S = 0.03
-HEARD_EVERY_S = 1.0
-ESCAPE_S = 0.05
 STATUS_LINES = 2
 SHORT = 12
 OTHER_LINES = 6
@@ -49,8 +44,7 @@ class Desk:
         notes: Notes,
         put: Callable[[str], bool],
         earlier: Iterable[str],
-        keys: Input | None,
-        output: Output | None,
+        place: Place,
     ) -> None:
         """`put` takes a typed line, or returns false if too many wait. The arrow keys recall `earlier` lines."""
         self.in_list = view.target is None
@@ -67,19 +61,13 @@ class Desk:
             completer=Words(view), history=InMemoryHistory(list(earlier)), multiline=True, complete_while_typing=False
         )
         self._field.on_text_changed += lambda _: self._typed()
-        self.app: Application[None] = Application(
+        self.app = MessengerApp(
+            place,
+            drawing=lambda: self._guarded(self._before_drawing),
+            drawn=lambda: self._guarded(self._after_drawing),
             layout=make_layout(self._field, self._parts()),
             key_bindings=make_keys(self, self._field, self._guarded),
-            style=STYLE,
-            full_screen=True,
-            min_redraw_interval=DRAWN_EVERY_S,
-            refresh_interval=HEARD_EVERY_S,
-            before_render=lambda _: self._guarded(self._before_drawing),
-            after_render=lambda _: self._guarded(self._after_drawing),
-            input=keys,
-            output=output,
         )
-        self.app.ttimeoutlen = self.app.timeoutlen = ESCAPE_S
         view.changed, view.followed = self.changed, self.feed.follow
 
     def changed(self) -> None:
@@ -113,6 +101,7 @@ class Desk:
             return
         if not self._put(line):
             self._notes.add("class:bad", "Too many lines wait for the cluster. The line stays in the field.")
+            self._field.insert_text("\n")  # if lines are pasted, the next one is not joined to it
             return
         self._field.append_to_history()
         self._notes.close()
@@ -128,6 +117,14 @@ class Desk:
         """End the chat."""
         if self.app.is_running and not self.app.is_done:
             self.app.exit()
+
+    def stop(self) -> None:
+        """Stop the chat until the shell lets it go on."""
+        self.app.stop()
+
+    def draw_anew(self) -> None:
+        """Draw everything again."""
+        self.app.draw_anew()
 
     def back(self) -> None:
         """Close the notes, or go to the list, or back to the field."""

@@ -27,6 +27,12 @@ class Deeds(Protocol):
     def leave(self) -> None:
         """End the chat."""
 
+    def stop(self) -> None:
+        """Stop the chat until the shell lets it go on."""
+
+    def draw_anew(self) -> None:
+        """Draw everything again."""
+
     def back(self) -> None:
         """Close the notes, or go to the list, or back to the field."""
 
@@ -71,6 +77,8 @@ def make_keys(deeds: Deeds, field: Buffer, guarded: Callable[[Callable[[], None]
     bind(lambda: deeds.choose(10**6), "end", filter=in_list)
     bind(deeds.open_chosen, "enter", filter=in_list)
     bind(deeds.send, "enter", filter=~in_list)
+    bind(deeds.draw_anew, "c-l")
+    bind(deeds.stop, "c-z")
 
     @keys.add("tab")
     def _(event: KeyPressEvent) -> None:
@@ -105,13 +113,5 @@ def make_keys(deeds: Deeds, field: Buffer, guarded: Callable[[Callable[[], None]
     @keys.add("escape", "enter")
     def _(event: KeyPressEvent) -> None:
         field.insert_text("\n")
-
-    @keys.add("c-l")
-    def _(event: KeyPressEvent) -> None:
-        event.app.renderer.clear()
-
-    @keys.add("c-z")
-    def _(event: KeyPressEvent) -> None:
-        event.app.suspend_to_background()
 
     return keys

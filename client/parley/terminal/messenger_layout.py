@@ -24,9 +24,10 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.layout.menus import CompletionsMenu
-from prompt_toolkit.layout.processors import BeforeInput
+from prompt_toolkit.layout.processors import BeforeInput, Processor, Transformation, TransformationInput
 from prompt_toolkit.styles import Style
 
+from parley.chat import safe_body
 from parley.terminal.messenger_lines import Line
 
 NARROW = 60
@@ -71,6 +72,15 @@ class Drawn(UIControl):
             return list(lines[at])
 
         return UIContent(line, line_count=len(lines), show_cursor=False)
+
+
+class SafeInput(Processor):
+    """Shows what is typed or pasted as others see it: without characters that command a terminal or turn a line."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        """Replace the characters one by one, so that the cursor keeps its place."""
+        shown = [(piece[0], safe_body(piece[1]), *piece[2:]) for piece in transformation_input.fragments]
+        return Transformation(shown)
 
 
 def list_width(columns: int) -> int:
@@ -122,7 +132,7 @@ def make_layout(field: Buffer, parts: Parts) -> Layout:
         height=Dimension(min=0, weight=1),
     )
     entry = Window(
-        BufferControl(field, input_processors=[BeforeInput(parts.prompt, "class:title")]),
+        BufferControl(field, input_processors=[SafeInput(), BeforeInput(parts.prompt, "class:title")]),
         height=Dimension(min=1, max=FIELD_LINES),
         dont_extend_height=True,
         wrap_lines=True,

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from parley.chat import safe_body
 from parley.terminal.cells import cut, wrap
 from parley.terminal.messenger_lines import Line
 
@@ -28,7 +29,7 @@ class Notes:
 
     def add(self, style: str, line: str) -> None:
         """Add a line, which may have several."""
-        self._notes.append((style, line))
+        self._notes.append((style, safe_body(line)))
 
     def close(self) -> None:
         """Forget all lines."""

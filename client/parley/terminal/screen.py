@@ -149,7 +149,7 @@ class Words(Completer):
         """Yield what may stand at the end of the line."""
         before = document.text_before_cursor
         command, space, typed = before.partition(" ")
-        words = self._view.names
+        words = self._names()
         if command in _ACCOUNTS_AFTER and space:
             words = tuple(name for name in words if not name.startswith("#"))
         elif command in _CHANNELS_AFTER and space:
@@ -161,6 +161,12 @@ class Words(Completer):
         for word in words:
             if word.lower().startswith(typed.lower()):
                 yield Completion(word, start_position=-len(typed))
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names of accounts and channels that were learned, or that have come into the list since then."""
+        chats = self._view.chats
+        listed = [f"#{item.title}" if item.channel else chats.target(item.key).account for item in chats.items()]
+        return tuple(dict.fromkeys((*self._view.names, *filter(None, listed))))
 
 
 class PromptScreen:

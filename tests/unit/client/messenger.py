@@ -57,6 +57,12 @@ class Screen:
             for row in range(min(size.rows, drawn.height))
         ]
 
+    @property
+    def field(self) -> str:
+        """What is in the field."""
+        assert self._screen._desk is not None
+        return self._screen._desk._field.text
+
     def has(self, *parts: str) -> bool:
         return any(all(part in line for part in parts) for line in self.lines)
 

@@ -170,7 +170,7 @@ async def test_a_chat_that_a_signal_ends_says_that_messages_still_wait(
 ) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         await cluster.nodes[0].die()
-        async with on_terminal(parley.environment, "chat", "bob") as terminal:
+        async with on_terminal(parley.environment, "chat", "bob", "--lines") as terminal:
             await terminal.shows("anna → bob>")
             terminal.type(f"{FIRST}\r".encode())
             await until(lambda: is_in_outbox(parley, FIRST), "the message is stored")

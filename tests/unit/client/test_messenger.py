@@ -181,7 +181,7 @@ async def test_the_end_of_the_session_is_told(tmp_path: Path) -> None:
 async def test_the_terminal_is_as_before_whatever_ends_the_screen(tmp_path: Path, how: signal.Signals | None) -> None:
     async with (
         signed_in(tmp_path) as (_, parley),
-        on_terminal(parley.environment, "chat", "bob", "--screen") as terminal,
+        on_terminal(parley.environment, "chat", "bob") as terminal,
     ):
         await terminal.shows("\x1b[?1049h")
         await terminal.shows("Connected to")
@@ -208,3 +208,73 @@ async def test_a_defect_while_drawing_ends_the_screen_before_it_is_told(
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(screen.task, 30)
         assert raised.value.split(ZeroDivisionError)[0] is not None
+
+
+async def test_a_paste_of_many_lines_is_one_message_and_typed_lines_stay_apart(tmp_path: Path) -> None:
+    pasted = "\n".join(f"line {number} \u202e" for number in range(300))
+    async with messenger(tmp_path) as screen:
+        screen.type("\x1b[200~\x07" + pasted.replace("\n", "\r") + "\x1b[201~")
+        await screen.shows("line 299")
+        assert screen.cluster.bodies_for("bob") == [], "a paste sends nothing by itself"
+        assert not any("\x07" in line or "\u202e" in line for line in screen.lines)
+        screen.type("\r")
+        await until(lambda: bool(screen.cluster.bodies_for("bob")), "it is sent")
+        assert screen.cluster.bodies_for("bob") == [pasted]
+        screen.type("".join(f"apart {number}\r" for number in range(50)))
+        typed = [f"apart {number}" for number in range(50)]
+        await until(lambda: screen.cluster.bodies_for("bob")[1:] == typed, "each line is a message, in order")
+
+
+async def test_lines_that_find_no_place_stay_in_the_field_one_below_the_other(tmp_path: Path) -> None:
+    async with messenger(tmp_path, rows=40) as screen:
+        screen.cluster.nodes[0].faults.hang = True
+        screen.type("/accounts\r" + "".join(f"line {number}\r" for number in range(300)))
+        await screen.shows("Too many lines wait")
+        await until(lambda: "line 299" in screen.field, "the rest is in the field")
+        screen.cluster.nodes[0].release()
+        await until(lambda: "line 90" in screen.cluster.bodies_for("bob"), "the first ones were taken in order")
+        screen.type("\r")
+        await until(lambda: "line 299" in "\n".join(screen.cluster.bodies_for("bob")), "the rest went out, too")
+        sent = "\n".join(screen.cluster.bodies_for("bob")).splitlines()
+        assert sent == [f"line {number}" for number in range(300)]
+
+
+async def test_names_and_texts_of_others_command_no_terminal_and_turn_no_line(tmp_path: Path) -> None:
+    unsafe = "\u202e\x1b]0;owned\x07\x9b31m"
+    async with messenger(tmp_path, to="") as screen:
+        accounts = screen.cluster.accounts
+        channel = screen.cluster.create_channel(accounts["bob"], "Ward", [accounts["anna"]])
+        screen.cluster.store(accounts["bob"], channel, f"{unsafe}text")
+        await screen.shows("#")
+        screen.type(f"/to #{channel}\r")
+        await screen.shows("bob: ", "text")
+        screen.type("/conversations\r")
+        await screen.shows("Esc closes this")
+        shown = str(screen)
+        assert "Ward" in shown
+        assert not {"\u202e", "\x1b", "\x07", "\x9b"} & set(shown)
+
+
+async def test_names_channels_and_commands_are_completed_and_what_comes_tears_nothing(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        accounts = screen.cluster.accounts
+        screen.cluster.create_channel(accounts["bob"], "Ward 4", [accounts["anna"]])
+        await screen.shows("#Ward 4")
+        screen.type("/conversations\r")
+        await screen.shows("Esc closes this")
+        screen.type("\x1b")
+        await screen.hides("Esc closes this")
+        screen.type("/to \t")
+        await screen.shows("carl ")
+        screen.store("carl", "in between")
+        await screen.shows("in between")
+        assert screen.field == "/to "
+        screen.type("c\t")
+        await until(lambda: screen.field == "/to carl", "the name is completed")
+        screen.type("\x15/join #\t")
+        await until(lambda: screen.field == "/join #Ward 4", "the channel is completed")
+        screen.type("\x15/conv\t")
+        await until(lambda: screen.field == "/conversations", "the command is completed")
+        screen.type("\x15no /to c\t")
+        await screen.shows("no /to c")
+        assert screen.field == "no /to c", "a text is not completed"

@@ -47,7 +47,10 @@ async def test_a_command_that_asks_the_cluster_does_not_take_the_prompt_away_and
 
 
 async def test_a_line_that_was_not_taken_when_the_chat_was_ended_is_told(tmp_path: Path) -> None:
-    async with signed_in(tmp_path) as (cluster, parley), on_terminal(parley.environment, "chat", "bob") as screen:
+    async with (
+        signed_in(tmp_path) as (cluster, parley),
+        on_terminal(parley.environment, "chat", "bob", "--lines") as screen,
+    ):
         await screen.shows("anna → bob>")
         cluster.nodes[0].faults.hang = True
         screen.type(f"{SLOW}\r".encode())

@@ -18,7 +18,10 @@ ENDS = [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGHUP, ExitCode.HUNG_UP)
 async def test_a_chat_that_a_signal_ends_leaves_the_terminal_as_it_was(
     tmp_path: Path, number: signal.Signals, code: ExitCode
 ) -> None:
-    async with signed_in(tmp_path) as (_, parley), on_terminal(parley.environment, "chat", "bob") as terminal:
+    async with (
+        signed_in(tmp_path) as (_, parley),
+        on_terminal(parley.environment, "chat", "bob", "--lines") as terminal,
+    ):
         await terminal.shows("anna → bob>")
         terminal.type(b"half typed")
         await terminal.shows("half typed")
