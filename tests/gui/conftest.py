@@ -43,12 +43,13 @@ def styled(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def as_before(qapp: Any) -> Iterator[None]:
-    """The other tests have light colours and the usual text."""
+    """The other tests have light colours, the usual text, and a window that begins at the left."""
     from parley.gui.theme import LIGHT, apply_theme
 
-    font = qapp.font()
+    font, direction = qapp.font(), qapp.layoutDirection()
     yield
     qapp.setFont(font)
+    qapp.setLayoutDirection(direction)
     apply_theme(qapp, LIGHT)
 
 

@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSize
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 
+from parley.gui.direction import FROM_LEFT, FROM_RIGHT
 from parley.gui.elided_label import ElidedLabel
 from parley.gui.theme import DARK, LIGHT
 from scripts.screenshot_scenes import MORE_SCENES, SCENES
@@ -45,11 +46,18 @@ def cut_texts(front: QWidget) -> list[str]:
     return [f"{part.accessibleName()} {part.text()}: {part.size()} {part.sizeHint()}" for part in parts if cut(part)]
 
 
-@pytest.mark.parametrize("text_percent", [100, 150])
+@pytest.mark.parametrize(("text_percent", "side"), [(100, FROM_LEFT), (150, FROM_RIGHT)])
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_is_cut_in_the_smallest_picture_and_nothing_is_left_behind(
-    name: str, text_percent: int, qapp: QApplication, as_before: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    text_percent: int,
+    side: Qt.LayoutDirection,
+    qapp: QApplication,
+    as_before: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    qapp.setLayoutDirection(side)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(qapp.topLevelWidgets())
     with shown(qapp, DARK, SMALLEST, EVERY[name], text_percent) as front:

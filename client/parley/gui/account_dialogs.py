@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import (
     QDialog,
-    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -19,6 +18,7 @@ from parley.chat import line_time, local_date, safe_name
 from parley.gui.cluster_panel import ClusterPanel
 from parley.gui.colours import Colours
 from parley.gui.commands import Commands
+from parley.gui.direction import Sentence
 from parley.gui.events import (
     AccountTold,
     Action,
@@ -62,7 +62,7 @@ class PasswordDialog(PlainDialog):
         self.old.setFocus()
 
     def _field(self, name: str) -> QLineEdit:
-        label, field = QLabel(name), QLineEdit()
+        label, field = Sentence(name, wraps=False), QLineEdit()
         field.setEchoMode(QLineEdit.EchoMode.Password)
         field.setAccessibleName(name)
         label.setBuddy(field)

@@ -14,6 +14,7 @@ from parley import ParleyClient, StateDirectory, TextFilter, TokenStore
 from parley.gui import colours, geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress, Invited
+from parley.gui.direction import follow_system
 from parley.gui.invitation import show_invitation
 from parley.gui.last_place import LastPlace
 from parley.gui.lock import Lock
@@ -72,6 +73,7 @@ def main(
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["parley"])
     app.setStyle("Fusion")
+    follow_system(app)
     app.setApplicationName("parley")
     app.setApplicationDisplayName("Parley")
     app.setDesktopFileName("parley")

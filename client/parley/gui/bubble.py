@@ -1,7 +1,7 @@
 """Draws one message: its bubble, the text with its links, the time, and the mark of its status.
 
-The delegate lays out message text as plain text, never as markup. It caches the layouts of the rows drawn last, so
-scrolling only draws. The height of rows that were never drawn is estimated.
+The delegate caches the layouts of the rows drawn last, so scrolling only draws. The height of rows that were never
+drawn is estimated. Own messages stand where lines of the window end, and the time of a message where its text ends.
 """
 
 from bisect import bisect_right
@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtCore import (
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPoint,
+    QPointF,
+    QRect,
+    QRectF,
+    QSize,
+    QSizeF,
+    Qt,
+)
 from PySide6.QtGui import (
     QFont,
     QFontMetricsF,
@@ -19,18 +30,18 @@ from PySide6.QtGui import (
     QPen,
     QTextCharFormat,
     QTextLayout,
-    QTextOption,
 )
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from parley import MessageStatus
 from parley.chat import NOT_IN_CLUSTER, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
-from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark
-from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.direction import FROM_LEFT, FROM_RIGHT, draw_line, window_direction
+from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
+from parley.gui.paragraphs import Paragraphs, utf16_length
+from parley.gui.theme import COLUMN_WIDTH, GRID, Theme, scaled_font
 from parley.gui.thread_model import ROW_ROLE
 
 KEPT_LAYOUTS = 400
-COLUMN_WIDTH = 960
 BUBBLE_WIDTH = 600
 BUBBLE_SHARE = 0.78
 MARGIN = 3 * GRID
@@ -42,10 +53,8 @@ DAY_BAND = 6 * GRID
 UNREAD_BAND = 5 * GRID
 SENDER_BAND = 20
 RUN_GAP = 12
+FOOTER_GAP = 1.5 * GRID
 ROW_GAP = 3
-LONGEST_WORD = 4096
-TAB_WIDTH = 4
-LINE_SEPARATOR = "\u2028"
 
 
 class _LinkRange(NamedTuple):
@@ -60,11 +69,11 @@ class _LinkRange(NamedTuple):
 class _Layout:
     """The layout of a message. All positions are relative to the top left corner of the bubble."""
 
-    text: QTextLayout
+    text: Paragraphs
     links: tuple[_LinkRange, ...]
     size: tuple[float, float]
-    footer_at: QPointF
-    failure: tuple[QTextLayout, float] | None
+    footer: QRectF
+    failure: tuple[Paragraphs, float] | None
     big: bool
 
 
@@ -74,18 +83,6 @@ class _Fonts:
     big: QFont
     small: QFont
     label: QFont
-
-
-def utf16_length(text: str) -> int:
-    """Return the length of a text in UTF-16 units, as Qt counts."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _wrap_mode(body: str) -> QTextOption.WrapMode:
-    """Return how lines are broken. For each line of a word, Qt looks at all of the word that follows."""
-    longest = max(map(len, body.split()), default=0)
-    modes = QTextOption.WrapMode
-    return modes.WrapAnywhere if longest > LONGEST_WORD else modes.WrapAtWordBoundaryOrAnywhere
 
 
 def _link_ranges(body: str) -> tuple[_LinkRange, ...]:
@@ -144,18 +141,15 @@ class BubbleDelegate(QStyledItemDelegate):
             return None
         bubble = self.bubble_rect(row, rect)
         inside = QPointF(position) - bubble.topLeft() - QPointF(PAD_X, PAD_Y)
-        for number in range(layout.text.lineCount()):
-            line = layout.text.lineAt(number)
-            if line.naturalTextRect().contains(inside):
-                cursor = int(line.xToCursor(inside.x()))
-                place = bisect_right(layout.links, cursor, key=lambda link: link.start) - 1
-                if place >= 0 and cursor <= layout.links[place].end:
-                    return layout.links[place].url
-        return None
+        character = layout.text.character_at(inside)
+        if character is None:
+            return None
+        place = bisect_right(layout.links, character, key=lambda link: link.start) - 1
+        return layout.links[place].url if place >= 0 and character <= layout.links[place].end else None
 
     def laid_out_text(self, row: Row, width: int) -> str:
         """Return the text as it is drawn, with line breaks."""
-        return self._layout(row, width).text.text().replace(LINE_SEPARATOR, "\n")
+        return self._layout(row, width).text.text
 
     def bubble_rect(self, row: Row, rect: QRect) -> QRectF:
         """Return the rectangle of the bubble of a row."""
@@ -165,7 +159,9 @@ class BubbleDelegate(QStyledItemDelegate):
         right = rect.left() + (rect.width() + column) / 2 - MARGIN
         if row.event:
             left = (left + right - width) / 2
-        return QRectF(right - width if row.mine else left, rect.top() + self._top(row), width, height)
+        elif row.mine != _is_rtl():
+            left = right - width
+        return QRectF(left, rect.top() + self._top(row), width, height)
 
     @staticmethod
     def _top(row: Row) -> int:
@@ -180,7 +176,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _layout(self, row: Row, width: int) -> _Layout:
         failure = row.retriable and (row.status, row.detail)
-        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, row.lost, _counts(row), width)
+        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, row.lost, _counts(row), width, _is_rtl())
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = self._lay_out(row, self._text_width(width))
@@ -192,49 +188,53 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _lay_out(self, row: Row, limit: float) -> _Layout:
         if row.event:
-            text = self._wrap(row.shown, self._fonts.small, limit, (), mine=False)
-            width, height = _extent(text)
-            return _Layout(text, (), (width + 2 * PAD_X, height + PAD_Y), QPointF(), None, big=False)
+            text = Paragraphs(row.shown, self._fonts.small, limit, direction=FROM_LEFT)
+            return _Layout(text, (), (text.width + 2 * PAD_X, text.height + PAD_Y), QRectF(), None, big=False)
         big = is_big_emoji(row.body)
         body = row.shown
         found = () if big else _link_ranges(body)
-        text = self._wrap(body, self._fonts.big if big else self._fonts.body, limit, found, mine=row.mine)
-        width, height = _extent(text)
-        last = text.lineAt(text.lineCount() - 1)
-        footer_width = self._footer_width(row)
-        footer_height = self._small_metrics.height()
+        formats = [self._link_format(link, mine=row.mine) for link in found]
+        text = Paragraphs(body, self._fonts.big if big else self._fonts.body, limit, formats)
+        width, height = text.width, text.height
+        last = text
         failure = None
         if row.retriable:
-            reason = self._wrap("\n".join(failure_lines(row)), self._fonts.small, limit, (), mine=True)
-            reason_width, reason_height = _extent(reason)
-            failure = (reason, height + GRID)
-            width, height = max(width, reason_width), height + GRID + reason_height
-            last = reason.lineAt(reason.lineCount() - 1)
-        inline = last.naturalTextWidth() + GRID * 1.5 + footer_width
-        if inline <= limit and not big:
-            width = max(width, inline)
+            last = Paragraphs("\n".join(failure_lines(row)), self._fonts.small, limit)
+            failure = (last, height + GRID)
+            width, height = max(width, last.width), height + GRID + last.height
+        footer = QSizeF(self._footer_width(row), self._small_metrics.height())
+        text_width = self._beside(footer.width(), last, width, limit)
+        if text_width is not None and not big:
+            width = max(width, text_width + FOOTER_GAP + footer.width())
         else:
-            height += footer_height + 2
-            width = max(width, footer_width)
-        footer_at = QPointF(PAD_X + width - footer_width, PAD_Y + height - footer_height + 1)
-        return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), footer_at, failure, big)
+            height += footer.height() + 2
+            width = max(width, footer.width())
+        is_alone = last is text and text.line_count == 1
+        for part in (text, last):
+            self._place(part, width, is_alone=is_alone)
+        left = PAD_X if _is_rtl() else PAD_X + width - footer.width()
+        at = QRectF(QPointF(left, PAD_Y + height - footer.height() + 1), footer)
+        return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), at, failure, big)
 
-    def _wrap(self, body: str, font: QFont, limit: float, found: tuple[_LinkRange, ...], *, mine: bool) -> QTextLayout:
-        layout = QTextLayout(body.replace("\n", LINE_SEPARATOR), font)
-        option = QTextOption()
-        option.setWrapMode(_wrap_mode(body))
-        option.setTabStopDistance(TAB_WIDTH * QFontMetricsF(font).horizontalAdvance(" "))
-        layout.setTextOption(option)
-        layout.setCacheEnabled(True)
-        layout.setFormats([self._link_format(link, mine=mine) for link in found])
-        layout.beginLayout()
-        y = 0.0
-        while (line := layout.createLine()).isValid():
-            line.setLineWidth(limit)
-            line.setPosition(QPointF(0, y))
-            y += line.height()
-        layout.endLayout()
-        return layout
+    @staticmethod
+    def _beside(footer_width: float, last: Paragraphs, width: float, limit: float) -> float | None:
+        """Return the width of the text beside which the footer has room in the last line, or None."""
+        line_width, direction = last.last_line
+        if direction == window_direction():
+            text_width = line_width
+        elif last.line_count == 1 and line_width == width:
+            text_width = width
+        else:
+            return None  # the last line ends at the other side, and the others would keep a gap
+        return text_width if text_width + FOOTER_GAP + footer_width <= limit else None
+
+    @staticmethod
+    def _place(text: Paragraphs, width: float, *, is_alone: bool) -> None:
+        """Let a text of one line stand where the window begins, before its footer. Others have all of the bubble."""
+        if not is_alone:
+            text.place(0.0, width)
+        else:
+            text.place(width - text.width if _is_rtl() else 0.0, text.width)
 
     def _link_format(self, link: _LinkRange, *, mine: bool) -> QTextLayout.FormatRange:
         style = QTextCharFormat()
@@ -283,16 +283,14 @@ class BubbleDelegate(QStyledItemDelegate):
             reason, y = layout.failure
             painter.setPen(self._theme.color("bad_text"))
             reason.draw(painter, origin + QPointF(0, y))
-        self._paint_footer(painter, row, bubble.topLeft() + layout.footer_at, ground)
+        self._paint_footer(painter, row, layout.footer.translated(bubble.topLeft()), ground)
         painter.restore()
 
     def _paint_sender(self, painter: QPainter, row: Row, bubble: QRectF) -> None:
-        width = BUBBLE_WIDTH
-        name = QFontMetricsF(self._fonts.label).elidedText(row.sender, Qt.TextElideMode.ElideRight, width)
+        left = bubble.right() - PAD_X - BUBBLE_WIDTH if _is_rtl() else bubble.left() + PAD_X
         painter.setFont(self._fonts.label)
         painter.setPen(self._theme.color("quiet"))
-        band = QRectF(bubble.left() + PAD_X, bubble.top() - SENDER_BAND, width, SENDER_BAND)
-        painter.drawText(band, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
+        draw_line(painter, QRectF(left, bubble.top() - SENDER_BAND, BUBBLE_WIDTH, SENDER_BAND), row.sender)
 
     def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
         """Draw the bubble. Return the name of the colour below the text."""
@@ -307,15 +305,15 @@ class BubbleDelegate(QStyledItemDelegate):
         painter.drawPath(_bubble_path(row, bubble.adjusted(0.5, 0.5, -0.5, -0.5)))
         return "window" if waiting else ground
 
-    def _paint_footer(self, painter: QPainter, row: Row, at: QPointF, ground: str) -> None:
+    def _paint_footer(self, painter: QPainter, row: Row, area: QRectF, ground: str) -> None:
+        """Draw the time, and the mark at the edge of the bubble."""
         color = self._theme.color("bad_text" if row.retriable else "own_quiet" if row.mine else "other_quiet")
-        time = _footer_text(row)
         painter.setFont(self._fonts.small)
         painter.setPen(color)
-        painter.drawText(QPointF(at.x(), at.y() + self._small_metrics.ascent()), time)
+        draw_line(painter, area, _footer_text(row))
         if row.status is not None:
-            left = at.x() + self._small_metrics.horizontalAdvance(time) + 6
-            top = at.y() + (self._small_metrics.height() - MARK_HEIGHT) / 2
+            left = area.left() - mark_left(row.status) if _is_rtl() else area.right() - MARK_WIDTH
+            top = area.top() + (area.height() - MARK_HEIGHT) / 2
             draw_mark(painter, row.status, QRectF(left, top, MARK_WIDTH, MARK_HEIGHT), color, self._theme.color(ground))
 
     def _paint_bands(self, painter: QPainter, row: Row, rect: QRect) -> None:
@@ -353,9 +351,8 @@ def today() -> date:
     return date.today()  # noqa: DTZ011 - the person's own calendar is meant
 
 
-def _extent(layout: QTextLayout) -> tuple[float, float]:
-    lines = [layout.lineAt(number) for number in range(layout.lineCount())]
-    return max((line.naturalTextWidth() for line in lines), default=0.0), sum(line.height() for line in lines)
+def _is_rtl() -> bool:
+    return window_direction() == FROM_RIGHT
 
 
 def _bubble_path(row: Row, rect: QRectF) -> QPainterPath:
@@ -364,8 +361,9 @@ def _bubble_path(row: Row, rect: QRectF) -> QPainterPath:
     near_bottom = RADIUS if row.last else TIGHT_RADIUS
     radius = min(RADIUS, rect.height() / 2)
     left, right = (radius, min(near_top, radius)), (radius, min(near_bottom, radius))
-    top_left, top_right = (left[0], left[1]) if row.mine else (left[1], left[0])
-    bottom_left, bottom_right = (right[0], right[1]) if row.mine else (right[1], right[0])
+    at_right = row.mine != _is_rtl()
+    top_left, top_right = (left[0], left[1]) if at_right else (left[1], left[0])
+    bottom_left, bottom_right = (right[0], right[1]) if at_right else (right[1], right[0])
     path = QPainterPath(QPointF(rect.left() + top_left, rect.top()))
     path.lineTo(rect.right() - top_right, rect.top())
     path.quadTo(rect.right(), rect.top(), rect.right(), rect.top() + top_right)

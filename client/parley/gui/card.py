@@ -3,6 +3,7 @@
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from parley.gui.direction import Sentence
 from parley.gui.theme import GRID, Theme
 
 CARD_WIDTH = 56 * GRID
@@ -63,9 +64,7 @@ class Card(QFrame):
 
 def problem_label() -> QLabel:
     """Return the text that says what went wrong, hidden until something did."""
-    label = QLabel()
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
+    label = Sentence()
     label.setAccessibleName("What went wrong")
     label.hide()
     return label

@@ -5,7 +5,7 @@ It arranges and styles, and decides nothing.
 
 from itertools import pairwise
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QSplitter,
     QStackedWidget,
+    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +23,7 @@ from parley.chat import ConversationItem, plural
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.composer import Composer
 from parley.gui.conversations import Avatar, ConversationList, ConversationModel, LineDelegate
+from parley.gui.direction import Sentence, apart
 from parley.gui.elided_label import ElidedLabel
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread_model import ThreadModel
@@ -51,8 +53,7 @@ class ChatPage(QWidget):
         self.new_button.setAccessibleName("New conversation")
         self.avatar = Avatar(theme)
         self.title = ElidedLabel()
-        self.members = QLabel()
-        self.members.setTextFormat(Qt.TextFormat.PlainText)
+        self.members = Sentence(wraps=False)
         self.topic = ElidedLabel()
         self.topic.setAccessibleName("About this conversation")
         self.topic.hide()
@@ -62,10 +63,7 @@ class ChatPage(QWidget):
         self.loading = QLabel("Loading earlier messages…", self.view)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.loading.hide()
-        self.empty = QLabel()
-        self.empty.setTextFormat(Qt.TextFormat.PlainText)
-        self.empty.setWordWrap(True)
-        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.empty = Sentence(is_centred=True)
         self.right = QStackedWidget()
         self._compose()
         self.restyle(theme)
@@ -119,7 +117,7 @@ class ChatPage(QWidget):
 
     def show_latest_button(self, unread: int) -> None:
         """Show the button that leads to the latest message while the person reads further up."""
-        self.latest.setText(f"↓  {plural(unread, 'new message')}" if unread else "↓  Latest")
+        self.latest.setText(apart(f"↓  {plural(unread, 'new message')}" if unread else "↓  Latest"))
         self.latest.setVisible(not self.view.is_at_bottom())
         self._place_overlays()
 
@@ -221,9 +219,10 @@ class ChatPage(QWidget):
         head.addLayout(texts, 1)
 
     def _place_overlays(self) -> None:
-        area = self.view.viewport().size()
+        area = self.view.viewport().geometry()
         self.latest.adjustSize()
-        corner = QPoint(area.width() - self.latest.width() - 2 * GRID, area.height() - self.latest.height() - 2 * GRID)
-        self.latest.move(corner)
+        corner = QRect(QPoint(), self.latest.size())
+        corner.moveBottomRight(area.bottomRight() - QPoint(2 * GRID, 2 * GRID))
+        self.latest.move(QStyle.visualRect(self.layoutDirection(), area, corner).topLeft())
         self.loading.setFixedSize(30 * GRID, 4 * GRID)
-        self.loading.move((area.width() - self.loading.width()) // 2, GRID)
+        self.loading.move(area.left() + (area.width() - self.loading.width()) // 2, GRID)

@@ -36,6 +36,7 @@ from parley.chat import (
     transfer_text,
 )
 from parley.gui.commands import Commands
+from parley.gui.direction import Sentence, apart
 from parley.gui.events import ClusterAnswer, ClusterTold, LeaderTold, RightsTold
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.theme import GRID
@@ -52,8 +53,7 @@ class _Command(QObject):
 
     def __init__(self, grid: QGridLayout, row: int) -> None:
         super().__init__()
-        self.label, self.field, self.copy = QLabel(), QLineEdit(), QPushButton("Copy")
-        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        self.label, self.field, self.copy = Sentence(wraps=False), QLineEdit(), QPushButton("Copy")
         self.label.setBuddy(self.field)
         self.field.setReadOnly(True)
         self.copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.field.text()))
@@ -151,9 +151,7 @@ class ClusterDialog(PlainDialog):
     # ---- inside
 
     def _text(self, name: str) -> QLabel:
-        label = QLabel()
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setWordWrap(True)
+        label = Sentence()
         label.setAccessibleName(name)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.column.addWidget(label)
@@ -190,8 +188,8 @@ class ClusterDialog(PlainDialog):
             if item is None:
                 item = QTableWidgetItem()
                 self.table.setItem(at, column, item)
-            if item.text() != cell:
-                item.setText(cell)
+            if item.text() != (shown := apart(cell)):
+                item.setText(shown)
             item.setData(Qt.ItemDataRole.AccessibleTextRole, row.spoken if column == 0 else cell)
 
     @property

@@ -3,13 +3,14 @@
 While a waiting message is edited, the draft is kept aside. It returns afterwards.
 """
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from parley.chat import Standing, plural
-from parley.gui.bubble import TAB_WIDTH
-from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.direction import FROM_RIGHT, Sentence, apart, direction_of, window_direction
+from parley.gui.paragraphs import TAB_WIDTH, side_of
+from parley.gui.theme import COLUMN_WIDTH, GRID, Theme, scaled_font
 
 MAX_LINES = 8
 SCROLL_BAR = 12  # the messages above leave this much to their scroll bar
@@ -35,13 +36,23 @@ class _Editor(QPlainTextEdit):
         self.setAccessibleDescription("Enter sends, Shift+Enter begins a new line")
         self.document().setDocumentMargin(0)
         self._hint = ""
+        self.textChanged.connect(self.turn)
         self.textChanged.connect(self.fit)
+        self.turn()
+
+    def turn(self) -> None:
+        """Begin at the side of the first letter, or of the window. Each paragraph keeps its own direction."""
+        option = self.document().defaultTextOption()
+        side = side_of(direction_of(self.toPlainText()))
+        if option.alignment() != side:
+            option.setAlignment(side)
+            self.document().setDefaultTextOption(option)
 
     def show_hint(self, text: str) -> None:
         """Show a text in the empty field, in one line."""
         self._hint = text
         room = self.viewport().width() - 1
-        self.setPlaceholderText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
+        self.setPlaceholderText(apart(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room)))
 
     def fit(self) -> None:
         """Set the height that the text needs."""
@@ -93,13 +104,9 @@ class Composer(QFrame):
         self._editing: int | None = None
         self._aside = ""
         self._limit_bytes = 65536
-        self.note = QLabel()
-        self.note.setTextFormat(Qt.TextFormat.PlainText)
-        self.note.setWordWrap(True)
+        self.note = Sentence()
         self.note.hide()
-        self.standing = QLabel()
-        self.standing.setTextFormat(Qt.TextFormat.PlainText)
-        self.standing.setWordWrap(True)
+        self.standing = Sentence()
         self.standing.hide()
         self.editor = _Editor()
         self.button = QPushButton("Send")
@@ -120,8 +127,7 @@ class Composer(QFrame):
         row.addWidget(self.field, 1)
         row.addWidget(self.urgent, 0, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(3 * GRID, GRID, 3 * GRID + SCROLL_BAR, 2 * GRID)
+        column = self._column = QVBoxLayout(self)
         column.setSpacing(GRID)
         column.addWidget(self.standing)
         column.addWidget(self.note)
@@ -216,7 +222,26 @@ class Composer(QFrame):
         self.standing.setStyleSheet(f"color: {theme.quiet};")
         self._draw_edge(self.editor.hasFocus())
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Stay below the messages."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Leave room for the scroll bar at its side."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.LayoutDirectionChange:
+            self._fit()
+            self.editor.turn()
+
     # ---- inside
+
+    def _fit(self) -> None:
+        side = 3 * GRID + max(0, (self.width() - SCROLL_BAR - COLUMN_WIDTH) // 2)
+        left, right = side, side + SCROLL_BAR
+        if window_direction() == FROM_RIGHT:
+            left, right = right, left
+        self._column.setContentsMargins(left, GRID, right, 2 * GRID)
 
     def _draw_edge(self, focused: bool) -> None:
         edge = self._theme.accent if focused else self._theme.edge

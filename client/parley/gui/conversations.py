@@ -19,6 +19,7 @@ from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOpti
 
 from parley.chat import ConversationItem, ConversationKey, list_time, meaning, plural
 from parley.gui.bubble import today
+from parley.gui.direction import FROM_LEFT, draw_line, isolated, mirrored, window_direction
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -127,6 +128,7 @@ class LineDelegate(QStyledItemDelegate):
     def __init__(self, theme: Theme, font: QFont, parent: QObject | None = None) -> None:
         """`font` is the desktop's font."""
         super().__init__(parent)
+        self._direction = FROM_LEFT
         self.restyle(theme, font)
 
     def restyle(self, theme: Theme, font: QFont) -> None:
@@ -153,9 +155,12 @@ class LineDelegate(QStyledItemDelegate):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_ground(painter, QRectF(rect).adjusted(GRID, 2, -GRID, -2), state)
         inner = QRectF(rect).adjusted(2 * GRID, 0, -2 * GRID, 0)
+        self._direction = window_direction()
         disc = QRectF(inner.left(), inner.center().y() - AVATAR / 2, AVATAR, AVATAR)
+        disc = mirrored(disc, inner, self._direction)
         draw_avatar(painter, item.initials_of, disc, self._theme, self._name_font, channel=item.channel)
         text = inner.adjusted(AVATAR + 1.5 * GRID, 1.5 * GRID, -0.5 * GRID, -1.5 * GRID)
+        text = mirrored(text, inner, self._direction)
         self._paint_upper(painter, item, QRectF(text.left(), text.top(), text.width(), text.height() / 2))
         self._paint_lower(painter, item, QRectF(text.left(), text.center().y(), text.width(), text.height() / 2))
         painter.restore()
@@ -179,45 +184,41 @@ class LineDelegate(QStyledItemDelegate):
         time_width = metrics.horizontalAdvance(time)
         painter.setFont(self._small)
         painter.setPen(self._theme.color("accent" if item.unread and not item.muted else "quiet"))
-        painter.drawText(rect, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, time)
+        draw_line(painter, rect, time, at_end=True)
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("text"))
-        available_width = rect.width() - time_width - GRID
         members = item.about
         members_width = metrics.horizontalAdvance(members) + GRID if members else 0
         name = item.title + (" (deleted)" if item.deleted else "")
-        name_metrics = QFontMetricsF(self._name_font)
-        name = name_metrics.elidedText(name, Qt.TextElideMode.ElideRight, available_width - members_width)
-        painter.drawText(rect, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
+        room = rect.adjusted(0, 0, -time_width - GRID - members_width, 0)
+        name_width = draw_line(painter, mirrored(room, rect, self._direction), name)
         if members:
             painter.setFont(self._small)
             painter.setPen(self._theme.color("quiet"))
-            beside = rect.adjusted(name_metrics.horizontalAdvance(name) + GRID, 0, 0, 0)
-            painter.drawText(beside, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, members)
+            beside = rect.adjusted(name_width + GRID, 0, 0, 0)
+            draw_line(painter, mirrored(beside, rect, self._direction), members)
 
     def _paint_lower(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
-        right = rect.right()
+        room = QRectF(rect)  # as in a window that begins at the left
         if item.unread:
-            right = self._paint_badge(painter, item, rect) - GRID
-        left = rect.left()
+            room.setRight(rect.right() - self._paint_badge(painter, item, rect) - GRID)
         if item.status is not None:
-            left -= mark_left(item.status)  # narrow marks begin where the text does
+            empty = mark_left(item.status)  # narrow marks begin where the text does
+            left = rect.left() - empty if self._direction == FROM_LEFT else rect.right() - MARK_WIDTH
             at = QRectF(left, rect.center().y() - MARK_HEIGHT / 2, MARK_WIDTH, MARK_HEIGHT)
             draw_mark(painter, item.status, at, self._theme.color("quiet"), self._theme.color("side"))
-            left += MARK_WIDTH + 6
+            room.setLeft(room.left() - empty + MARK_WIDTH + 6)
         painter.setFont(self._font)
         painter.setPen(self._theme.color("warn_text" if item.draft else "quiet"))
         said = f"Draft: {item.preview}" if item.draft else item.preview
-        said = QFontMetricsF(self._font).elidedText(said, Qt.TextElideMode.ElideRight, right - left)
-        area = QRectF(left, rect.top(), right - left, rect.height())
-        painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, said)
+        draw_line(painter, mirrored(room, rect, self._direction), isolated(said))
 
     def _paint_badge(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> float:
-        """Draw the badge, without its ground if the conversation is muted. Return the position of its left edge."""
+        """Draw the badge, without its ground if the conversation is muted. Return its width."""
         text = str(item.unread) if item.unread < 1000 else "999+"
         metrics = QFontMetricsF(self._badge)
         width = max(20.0, metrics.horizontalAdvance(text) + 12)
-        badge = QRectF(rect.right() - width, rect.center().y() - 10, width, 20)
+        badge = mirrored(QRectF(rect.right() - width, rect.center().y() - 10, width, 20), rect, self._direction)
         painter.setPen(Qt.PenStyle.NoPen)
         if not item.muted:
             painter.setBrush(self._theme.color("accent"))
@@ -225,7 +226,7 @@ class LineDelegate(QStyledItemDelegate):
         painter.setPen(self._theme.color("quiet" if item.muted else "on_accent"))
         painter.setFont(self._badge)
         painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
-        return badge.left()
+        return width
 
 
 class ConversationList(QListView):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QDialog, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QVBoxLayout, QWidget
 
 from parley import EVERYONE, Target
 from parley.chat import EVERYONE_TITLE, ConversationKey, conversation_key
+from parley.gui.direction import Sentence
 from parley.gui.theme import GRID, scaled_font
 
 ASK_AFTER_MS = 120
@@ -40,7 +41,7 @@ class Finder(QDialog):
         self._anybody = anybody
         self.setWindowTitle(title)
         self.setMinimumWidth(52 * GRID)
-        heading = QLabel(title)
+        heading = Sentence(title, wraps=False)
         heading.setFont(scaled_font(self.font(), 1.2, bold=True))
         self.field = QLineEdit()
         self.field.setPlaceholderText("Name of an account" if anybody else "Name")
@@ -55,9 +56,7 @@ class Finder(QDialog):
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.hint = QLabel()
-        self.hint.setTextFormat(Qt.TextFormat.PlainText)
-        self.hint.setWordWrap(True)
+        self.hint = Sentence()
         column = QVBoxLayout(self)
         column.setContentsMargins(3 * GRID, 3 * GRID, 3 * GRID, 2 * GRID)
         column.setSpacing(1 * GRID)

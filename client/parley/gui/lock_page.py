@@ -1,9 +1,10 @@
 """What a locked window shows: whose it is, and the field for the password."""
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from parley.gui.card import Card, problem_label, problem_style
+from parley.gui.direction import Sentence
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
@@ -17,13 +18,11 @@ class LockPage(QWidget):
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.title = QLabel()
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title = Sentence(wraps=False)
         self.title.setFont(scaled_font(self.font(), 1.4, bold=True))
-        self.note = QLabel(
+        self.note = Sentence(
             "Messages still arrive, and what you sent still goes out. Nothing is shown or marked as read."
         )
-        self.note.setWordWrap(True)
         self.password = PasswordField()
         self.password.setPlaceholderText("Password")
         self.password.returnPressed.connect(self._ask)

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -20,6 +19,7 @@ from PySide6.QtWidgets import (
 from parley import LostMessage
 from parley.chat import NOT_IN_CLUSTER, line_time, local_date, lost_notice, lost_parties, preview
 from parley.gui.commands import Commands
+from parley.gui.direction import Sentence, apart
 from parley.gui.theme import GRID, Theme, scaled_font
 
 PREVIEW = 80
@@ -33,9 +33,7 @@ class LostBar(QFrame):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("lost")
-        self.label = QLabel()
-        self.label.setTextFormat(Qt.TextFormat.PlainText)
-        self.label.setWordWrap(True)
+        self.label = Sentence()
         self.label.setAccessibleName("Lost messages")
         self.button = QPushButton("Show them")
         self.button.setAccessibleName("Show lost messages")
@@ -69,7 +67,7 @@ class LostDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Lost messages")
         self.setMinimumSize(64 * GRID, 48 * GRID)
-        heading = QLabel(f"{NOT_IN_CLUSTER[0].upper()}{NOT_IN_CLUSTER[1:]}")
+        heading = Sentence(f"{NOT_IN_CLUSTER[0].upper()}{NOT_IN_CLUSTER[1:]}", wraps=False)
         heading.setFont(scaled_font(self.font(), 1.2, bold=True))
         self.list = QListWidget()
         self.list.setAccessibleName("Lost messages, the oldest first")
@@ -77,9 +75,7 @@ class LostDialog(QDialog):
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.itemSelectionChanged.connect(self._choose)
-        self.note = QLabel()
-        self.note.setTextFormat(Qt.TextFormat.PlainText)
-        self.note.setWordWrap(True)
+        self.note = Sentence()
         self.note.setAccessibleName("What can be done")
         self.resend = QPushButton("Send again")
         self.discard = QPushButton("Discard")
@@ -107,7 +103,7 @@ class LostDialog(QDialog):
         chosen = set(self._ids(self._chosen()))
         self.list.clear()
         for message in messages:
-            item = QListWidgetItem(_line(message))
+            item = QListWidgetItem(apart(_line(message)))
             item.setData(Qt.ItemDataRole.UserRole, message)
             item.setToolTip(preview(message.body, 10 * PREVIEW))
             self.list.addItem(item)

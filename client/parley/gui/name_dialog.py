@@ -1,8 +1,9 @@
 """The dialog in which a person changes the name that others see beside the account name."""
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QLineEdit, QPushButton, QWidget
 
+from parley.gui.direction import Sentence
 from parley.gui.plain_dialog import PlainDialog
 
 MEANING = "Others see it beside {account}, which stays as it is. Leave it empty to have none."
@@ -15,7 +16,7 @@ class NameDialog(PlainDialog):
 
     def __init__(self, account: str, parent: QWidget | None = None) -> None:
         super().__init__("Display name", parent)
-        label, self.field = QLabel("Display name"), QLineEdit()
+        label, self.field = Sentence("Display name", wraps=False), QLineEdit()
         self.field.setAccessibleName("Display name")
         self.field.setEnabled(False)
         label.setBuddy(self.field)

@@ -1,8 +1,8 @@
 """The frame of a dialog: a heading, a text below that says how it went, and buttons."""
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from parley.gui.direction import Sentence
 from parley.gui.theme import GRID, scaled_font
 
 
@@ -13,11 +13,9 @@ class PlainDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setMinimumWidth(52 * GRID)
-        heading = QLabel(title)
+        heading = Sentence(title, wraps=False)
         heading.setFont(scaled_font(self.font(), 1.2, bold=True))
-        self.note = QLabel()
-        self.note.setTextFormat(Qt.TextFormat.PlainText)
-        self.note.setWordWrap(True)
+        self.note = Sentence()
         self.note.setAccessibleName("How it went")
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(3 * GRID, 3 * GRID, 3 * GRID, 2 * GRID)

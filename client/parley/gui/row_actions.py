@@ -13,6 +13,7 @@ from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 from parley.gui.conversations import ITEM_ROLE
+from parley.gui.direction import apart
 
 TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
@@ -26,7 +27,8 @@ def new_menu(parent: QWidget) -> QMenu:
 
 def offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
     """Add an action to a menu."""
-    action = QAction(text, menu)
+    words, tab, keys = text.partition("\t")
+    action = QAction(f"{words}{tab}{apart(keys)}" if tab else text, menu)
     action.triggered.connect(lambda _checked=False: doing())
     menu.addAction(action)
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
 from parley.gui.colours import CHOICE_WORDS, ColourChoice, Colours
 from parley.gui.controls import CheckBox, ChoiceBox
+from parley.gui.direction import Sentence
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.quiet import in_an_hour, is_quiet, quiet_words, until_morning
 from parley.gui.settings_keeper import SettingsKeeper
@@ -79,8 +80,7 @@ class SettingsDialog(PlainDialog):
         self.hidden.setEnabled(True)
 
     def _compose(self) -> None:
-        meaning = QLabel(HIDDEN_MEANING)
-        meaning.setWordWrap(True)
+        meaning = Sentence(HIDDEN_MEANING)
         meaning.setFont(scaled_font(self.font(), 0.92))
         meaning.setMinimumHeight(meaning.heightForWidth(self.minimumWidth() - 6 * GRID))
         self.hidden.setAccessibleDescription(HIDDEN_MEANING)
@@ -93,7 +93,7 @@ class SettingsDialog(PlainDialog):
         named = (self.colours, self.text_size, self.preview)
         names_width = max(self.fontMetrics().horizontalAdvance(one.accessibleName()) for one in named)
         for title, widgets in parts:
-            heading = QLabel(title)
+            heading = Sentence(title, wraps=False)
             heading.setFont(scaled_font(self.font(), 1.0, bold=True))
             self.column.addSpacing(GRID)
             self.column.addWidget(heading)
@@ -103,7 +103,7 @@ class SettingsDialog(PlainDialog):
             form.setColumnStretch(1, 1)
             for row, widget in enumerate(widgets):
                 if isinstance(widget, QComboBox) and widget.accessibleName() != title:
-                    label = QLabel(widget.accessibleName())
+                    label = Sentence(widget.accessibleName(), wraps=False)
                     label.setBuddy(widget)
                     form.addWidget(label, row, 0)
                     form.addWidget(widget, row, 1)

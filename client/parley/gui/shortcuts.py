@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
+from parley.gui.direction import Sentence
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.theme import GRID
 
@@ -75,8 +76,8 @@ class ShortcutsDialog(PlainDialog):
         grid = QGridLayout()
         grid.setHorizontalSpacing(2 * GRID)
         for at, (keys, words) in enumerate((*IN_WINDOW, *ELSEWHERE)):
-            grid.addWidget(QLabel(keys), at, 0)
-            grid.addWidget(QLabel(words), at, 1)
+            grid.addWidget(Sentence(keys, wraps=False), at, 0)
+            grid.addWidget(Sentence(words, wraps=False), at, 1)
         grid.setColumnStretch(1, 1)
         self.column.addLayout(grid)
         close = QPushButton("Close")

@@ -21,6 +21,7 @@ from parley import BadInputError, check_account_name, parse_endpoints
 from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.controls import CheckBox
+from parley.gui.direction import Sentence, apart
 from parley.gui.icons import app_icon
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
@@ -47,7 +48,7 @@ class SignInPage(QWidget):
         self.end_oldest.hide()
         self.invitation = self._field("Invitation", "the code of your invitation")
         self.invited = self._invitation_row()
-        self.browse = QPushButton("Choose…")
+        self.browse = QPushButton(apart("Choose…"))
         self.browse.setAccessibleName("Choose the certificate file")
         self.submit = QPushButton("Sign in")
         self.submit.setProperty("primary", True)
@@ -146,10 +147,9 @@ class SignInPage(QWidget):
         self.card = Card(self)
         icon = QLabel()
         icon.setPixmap(app_icon().pixmap(48, 48))
-        title = QLabel("Parley")
+        title = Sentence("Parley", wraps=False)
         title.setFont(scaled_font(self.font(), 1.7, bold=True))
-        self.subtitle = QLabel("Sign in to your cluster. One of its hosts is enough. Parley learns the others.")
-        self.subtitle.setWordWrap(True)
+        self.subtitle = Sentence("Sign in to your cluster. One of its hosts is enough. Parley learns the others.")
         heading = QHBoxLayout()
         heading.setSpacing(2 * GRID)
         heading.addWidget(icon)
@@ -194,7 +194,7 @@ class SignInPage(QWidget):
         return row
 
     def _labelled(self, text: str, field: QWidget, row: QWidget | None = None) -> QVBoxLayout:
-        label = QLabel(text)
+        label = Sentence(text, wraps=False)
         label.setBuddy(field)
         label.setFont(scaled_font(self.font(), 0.92, bold=True))
         column = QVBoxLayout()

@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QFont, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
 GRID = 8
+COLUMN_WIDTH = 960  # of messages and of the field below them
 
 
 @dataclass(frozen=True, slots=True)

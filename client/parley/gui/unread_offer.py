@@ -1,9 +1,10 @@
 """A bar above a conversation with many unread messages: to the first of them, to the latest, or mark all as read."""
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from parley.chat import plural
+from parley.gui.direction import Sentence
 from parley.gui.theme import GRID
 
 OFFER_FROM = 100
@@ -19,7 +20,7 @@ class UnreadOffer(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Unread messages")
-        self._count = QLabel()
+        self._count = Sentence(wraps=False)
         row = QHBoxLayout(self)
         row.setContentsMargins(3 * GRID, 0, 3 * GRID, 0)
         row.setSpacing(GRID)
