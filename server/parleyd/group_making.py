@@ -34,7 +34,7 @@ def open_group(
     observer: GroupObserver,
 ) -> GroupParts:
     """Open the files of a node's group, and make the group with them."""
-    log, machine = open_files(data)
+    log, machine = open_files(data, settings.state_cache_bytes)
     recovered = recover(log, machine)
     log_generation(data)
     files = GroupFiles(log, machine, StateReaders(data.state_db), snapshot_store)

@@ -151,7 +151,7 @@ def build(setup: NodeSetup) -> Components:
     vouching = Vouching(identity.node_id, questions.ask)
     observer = GroupNews(identity.node_id, registry, vouching, hub, setup.status_due)
     group_links = GroupLinks(links, GROUP)
-    snapshot_store = SnapshotStore(setup.data, settings.snapshot_chunk_bytes)
+    snapshot_store = SnapshotStore(setup.data, settings.snapshot_chunk_bytes, settings.state_cache_bytes)
     parts = open_group(settings, setup.data, identity.node_id, snapshot_store, group_links, observer)
     runner = GroupRunner(parts)
     trust = StateTrust(

@@ -10,6 +10,7 @@ import structlog
 
 from parleyd.machine.features import generations
 from parleyd.machine.features.generations import GenerationKind
+from parleyd.machine.files import WRITER_CACHE_BYTES
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader, position
 from parleyd.machine.records import MemberRow
@@ -33,9 +34,9 @@ def create_files(data: DataDirectory, bootstrapped: NodeIdentity) -> None:
     StateMachine.create(data.state_db, members, encode_membership(voters)).close()
 
 
-def open_files(data: DataDirectory) -> tuple[RaftStorage, StateMachine]:
+def open_files(data: DataDirectory, cache_bytes: int = WRITER_CACHE_BYTES) -> tuple[RaftStorage, StateMachine]:
     """Open log and state. Log and identity take the newest format that the cluster's level, from the state, allows."""
-    machine = StateMachine.open(data.state_db)
+    machine = StateMachine.open(data.state_db, cache_bytes=cache_bytes)
     try:
         identities.load(data.identity, machine.level)
         return RaftStorage.open(data.raft_db, level=machine.level), machine

@@ -20,6 +20,7 @@ from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.opening import snapshot_meta
 from parleyd.group.snapshot_intake import receive_state
 from parleyd.group.snapshot_plan import MAX_RECEIVED, ReceivedSnapshots
+from parleyd.machine.files import WRITER_CACHE_BYTES
 from parleyd.machine.machine import StateMachine
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message
@@ -35,8 +36,9 @@ T = TypeVar("T")
 class SnapshotStore:
     """The snapshots of one node. The docstring of a method that touches files names its thread."""
 
-    def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int) -> None:
+    def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int, cache_bytes: int = WRITER_CACHE_BYTES) -> None:
         self._data = data
+        self._cache_bytes = cache_bytes
         self._chunk_bytes = snapshot_chunk_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._made: SnapshotFile | None = None
@@ -129,7 +131,7 @@ class SnapshotStore:
         """Replace the state by the received snapshot and open it; the old one must be closed. Any thread."""
         install(self._received.take(meta), self._data.state_db)
         self.events["installed"] += 1  # one at a time, whatever the thread
-        return StateMachine.open(self._data.state_db)
+        return StateMachine.open(self._data.state_db, cache_bytes=self._cache_bytes)
 
     def close(self) -> None:
         """Wait for the file work in progress."""

@@ -30,8 +30,8 @@ STATE_HASH_BYTES = 16
 APPLICATION_ID = 0x5041524C  # "PARL"; a file of the unreleased 0.1 does not have it
 
 _JOURNAL_SIZE_LIMIT_BYTES = 64 << 20
-WRITER_CACHE_KIB = 64 << 10
-READER_CACHE_KIB = 8 << 10
+WRITER_CACHE_BYTES = 64 << 20
+READER_CACHE_BYTES = 8 << 20
 
 CHECKPOINTS_TABLE = """
 CREATE TABLE checkpoints(
@@ -63,7 +63,7 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
         fsync_path(path.parent)
 
 
-def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+def open_writer(path: Path, vfs: str | None = None, cache_bytes: int = WRITER_CACHE_BYTES) -> apsw.Connection:
     """Open the only connection that writes and checkpoints; the checksum VFS uses `vfs`, if given."""
     with storage_faults(f"opening {path}"):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or checksum_vfs())
@@ -73,7 +73,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
-            _configure(connection, WRITER_CACHE_KIB)
+            _configure(connection, cache_bytes)
             if not verifies_pages(connection):
                 # The first page shows the VFS that there are checksums. If a crash tore it, it is in the log.
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -90,7 +90,7 @@ def open_reader(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
-            _configure(connection, READER_CACHE_KIB)
+            _configure(connection, READER_CACHE_BYTES)
             check_version(connection, path)
         except BaseException:
             connection.close(True)
@@ -127,8 +127,8 @@ def damage_text(where: object, what: str) -> str:
     )
 
 
-def _configure(connection: apsw.Connection, cache_kib: int) -> None:
-    connection.pragma("cache_size", -cache_kib)
+def _configure(connection: apsw.Connection, cache_bytes: int) -> None:
+    connection.pragma("cache_size", -(cache_bytes >> 10))  # a negative number is KiB
     connection.pragma("temp_store", "memory")
     connection.pragma("trusted_schema", False)
 

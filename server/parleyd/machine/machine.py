@@ -33,7 +33,7 @@ from parleyd.machine.errors import (
 from parleyd.machine.feature import Command, result
 from parleyd.machine.features import members
 from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL
-from parleyd.machine.files import create_state, open_writer, release_text, storage_faults
+from parleyd.machine.files import WRITER_CACHE_BYTES, create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange, StateHash
@@ -100,9 +100,9 @@ class StateMachine:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path, vfs: str | None = None) -> StateMachine:
-        """Open existing state. Raises MachineDamagedError for any other file."""
-        connection = open_writer(path, vfs)
+    def open(cls, path: Path, vfs: str | None = None, cache_bytes: int = WRITER_CACHE_BYTES) -> StateMachine:
+        """Open existing state. Pages of `cache_bytes` stay in memory. Raises MachineDamagedError for any other file."""
+        connection = open_writer(path, vfs, cache_bytes)
         try:
             with storage_faults(f"reading {path}"):
                 return cls(connection)

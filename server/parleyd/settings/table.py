@@ -362,6 +362,15 @@ class Settings:
             "Size of these entries, in bytes. The log is compacted at the first of the two bounds.",
         ),
     ] = 64 * MIB
+    state_cache_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(MIB, 64 * GIB),
+            "Storage",
+            "Memory for pages of the state that this node changes, in bytes. More helps where many thousands of "
+            "conversations are in use at once.",
+        ),
+    ] = 64 * MIB
     snapshot_chunk_bytes: Annotated[
         int,
         SettingSpec(

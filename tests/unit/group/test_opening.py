@@ -66,3 +66,10 @@ def test_a_log_that_cannot_be_opened_leaves_the_state_closed(data: DataDirectory
         open_files(data)
     with closing(apsw.Connection(str(data.state_db))) as connection:
         connection.execute("BEGIN EXCLUSIVE")
+
+
+def test_the_state_keeps_as_many_pages_in_memory_as_the_setting_says(data: DataDirectory) -> None:
+    log, machine = open_files(data, 2 << 20)
+    log.close()
+    assert machine._connection.pragma("cache_size") == -2048
+    machine.close()

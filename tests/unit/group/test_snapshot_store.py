@@ -74,6 +74,16 @@ async def test_a_snapshot_that_comes_while_another_waits_to_be_installed_does_no
     data.close()
 
 
+async def test_the_state_of_a_snapshot_keeps_as_many_pages_in_memory_as_the_one_before(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16, cache_bytes=3 << 20)
+    with closing(store.install_received(await receive(store, tmp_path, 100))) as machine:
+        assert machine._connection.pragma("cache_size") == -3072
+    store.close()
+    data.close()
+
+
 async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDirectory, tmp_path: Path) -> None:
     store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
     await receive(store, tmp_path, 100)
