@@ -454,6 +454,14 @@ class ScriptedClient:
         self.reach()
         self.sdk.asked.append(("mute" if muted else "unmute", Target.of(target).conversation_id, ()))
 
+    async def put_away(self, target: str | Target, *, up_to: int | None = None) -> None:
+        self.reach()
+        self.sdk.asked.append(("put away", Target.of(target).conversation_id, (str(up_to),)))
+
+    async def bring_back(self, target: str | Target) -> None:
+        self.reach()
+        self.sdk.asked.append(("bring back", Target.of(target).conversation_id, ()))
+
     async def leave_channel(self, conversation_id: int) -> None:
         self.reach()
         self.sdk.asked.append(("leave", conversation_id, ()))

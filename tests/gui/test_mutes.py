@@ -29,7 +29,7 @@ def menu(desktop: Desktop) -> QMenu:
 def test_the_menu_of_a_conversation_mutes_it_and_ends_that(desktop: Desktop) -> None:
     desktop.sdk.arrive("ben", "all well?", conversation=WARD)
     desktop.until(lambda: desktop.items)
-    [action] = menu(desktop).actions()
+    action = menu(desktop).actions()[0]
     assert action.text() == "Mute"
     action.trigger()
     desktop.until(lambda: desktop.sdk.asked == [("mute", WARD.id, ())])

@@ -34,6 +34,11 @@ class ConversationItem:
     urgent: bool = False
 
     @property
+    def is_quiet(self) -> bool:
+        """Return true if new messages here are not to draw the eye."""
+        return self.muted or self.put_away
+
+    @property
     def about(self) -> str:
         """Return what is shown beside the title of a channel, empty for direct conversations."""
         if not self.channel:

@@ -87,6 +87,11 @@ class ConversationLine:
         return self.conversation is not None and self.conversation.muted
 
     @property
+    def newest(self) -> int:
+        """Return the id of the newest message that is known here, or 0."""
+        return max(self.last.id if self.last is not None else 0, self.own.message_id if self.own is not None else 0)
+
+    @property
     def put_away(self) -> bool:
         """Return true while the conversation is left out of the list.
 
@@ -96,8 +101,7 @@ class ConversationLine:
         up_to = 0 if self.conversation is None else self.conversation.put_away_up_to
         if not up_to or self.open:
             return False
-        newest = max(self.last.id if self.last is not None else 0, self.own.message_id if self.own is not None else 0)
-        return newest <= up_to or (self.muted and not self.urgent)
+        return self.newest <= up_to or (self.muted and not self.urgent)
 
     def noticed(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return the messages of which a person is notified: of a muted conversation only the urgent ones."""

@@ -171,6 +171,18 @@ class Bridge(QObject):
 
         self._ask(Action.OTHER, mute)
 
+    def put_away(self, target: Target, up_to: int) -> None:
+        async def put_away(worker: ClientWorker) -> None:
+            await (await worker.client()).put_away(target, up_to=up_to)
+
+        self._ask(Action.OTHER, put_away)
+
+    def bring_back(self, target: Target) -> None:
+        async def bring_back(worker: ClientWorker) -> None:
+            await (await worker.client()).bring_back(target)
+
+        self._ask(Action.OTHER, bring_back)
+
     def change_password(self, old: str, new: str) -> None:
         self._ask(Action.CHANGE_PASSWORD, lambda worker: worker.change_password(old, new))
 

@@ -93,6 +93,12 @@ class ChatPage(QWidget):
         if isinstance(column, QVBoxLayout):
             column.insertWidget(1, bar)
 
+    def add_below_list(self, widget: QWidget) -> None:
+        """Put a widget below the list of conversations."""
+        column = self._left.layout()
+        if column is not None:
+            column.addWidget(widget)
+
     def add_before_title(self, button: QWidget) -> None:
         """Put a button before the picture of the open conversation."""
         head = self._header.layout()

@@ -147,6 +147,12 @@ class Commands(Protocol):
     def mute(self, target: Target, *, muted: bool) -> None:
         """Mute a conversation, or end that."""
 
+    def put_away(self, target: Target, up_to: int) -> None:
+        """Put a conversation away up to a message."""
+
+    def bring_back(self, target: Target) -> None:
+        """Bring a conversation that was put away back into the list."""
+
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         """Ask who has an own message, and which nodes have it on disk."""
 

@@ -101,7 +101,7 @@ def spoken_item(item: ConversationItem) -> str:
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
     members = f", channel, {item.about}" if item.channel else ""
-    muted = ", muted" if item.muted else ""
+    muted = (", muted" if item.muted else "") + (", put away" if item.put_away else "")
     return f"{item.title}{members}{muted}{unread}. {said}{known}"
 
 
@@ -183,10 +183,10 @@ class LineDelegate(QStyledItemDelegate):
         metrics = QFontMetricsF(self._small)
         time_width = metrics.horizontalAdvance(time)
         painter.setFont(self._small)
-        painter.setPen(self._theme.color("accent" if item.unread and not item.muted else "quiet"))
+        painter.setPen(self._theme.color("accent" if item.unread and not item.is_quiet else "quiet"))
         draw_line(painter, rect, time, at_end=True)
         painter.setFont(self._name_font)
-        painter.setPen(self._theme.color("text"))
+        painter.setPen(self._theme.color("quiet" if item.put_away else "text"))
         members = item.about
         members_width = metrics.horizontalAdvance(members) + GRID if members else 0
         name = item.title + (" (deleted)" if item.deleted else "")
@@ -214,16 +214,16 @@ class LineDelegate(QStyledItemDelegate):
         draw_line(painter, mirrored(room, rect, self._direction), isolated(said))
 
     def _paint_badge(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> float:
-        """Draw the badge, without its ground if the conversation is muted. Return its width."""
+        """Draw the badge, without its ground if the conversation is quiet. Return its width."""
         text = str(item.unread) if item.unread < 1000 else "999+"
         metrics = QFontMetricsF(self._badge)
         width = max(20.0, metrics.horizontalAdvance(text) + 12)
         badge = mirrored(QRectF(rect.right() - width, rect.center().y() - 10, width, 20), rect, self._direction)
         painter.setPen(Qt.PenStyle.NoPen)
-        if not item.muted:
+        if not item.is_quiet:
             painter.setBrush(self._theme.color("accent"))
             painter.drawRoundedRect(badge, 10, 10)
-        painter.setPen(self._theme.color("quiet" if item.muted else "on_accent"))
+        painter.setPen(self._theme.color("quiet" if item.is_quiet else "on_accent"))
         painter.setFont(self._badge)
         painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
         return width

@@ -104,7 +104,7 @@ class LastPlace(QObject):
             return
         self._account = state.account
         wanted = self._place.of(state.account)
-        known = {item.key.conversation_id for item in state.items()}
+        known = {item.key.conversation_id for item in state.items() if not item.put_away}
         if state.open_key is None and wanted in known and self._window.chat.isVisible():
             self._window.untouched = True
             self._window.pay_attention()

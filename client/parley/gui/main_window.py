@@ -123,6 +123,8 @@ class MainWindow(QMainWindow):
         chat.composer.send_asked.connect(self._send)
         chat.composer.typed.connect(self._typed)
         self.notifier.opened.connect(self.open_conversation)
+        self.row_actions.put_away.left.connect(self.close_conversation)
+        self.row_actions.put_away.toggled.connect(self.conversations_changed)
         self.colours.changed.connect(self.restyle)
         self.status.asked.connect(self.account_dialogs.cluster.open)
         self.settings.changed.connect(lambda: self.restyle(self.colours.theme))
@@ -297,8 +299,7 @@ class MainWindow(QMainWindow):
     def save_draft(self) -> None:
         """Store the draft of the open conversation, if it changed."""
         self._draft_timer.stop()
-        key = self.app_state.open_key
-        chats = self.app_state.chats
+        key, chats = self.app_state.open_key, self.app_state.chats
         if key is not None and chats.take_unsaved_draft(key):
             self.commands.save_draft(chats.target(key), chats.draft(key))
 
@@ -337,10 +338,9 @@ class MainWindow(QMainWindow):
 
     def _draw_items(self) -> None:
         chat = self.chat
-        chat.items.show(self.app_state.items())
+        chat.items.show(self.row_actions.put_away.listed(self.app_state.items()))
         chat.list.mark_open(chat.items.index_of(self.app_state.open_key))
-        unread, key = self.app_state.chats.unread, self.app_state.open_key
-        title = "Parley"
+        unread, key, title = self.app_state.chats.unread, self.app_state.open_key, "Parley"
         if key is not None:
             item = self.app_state.chats.item(key)
             chat.show_title(item)

@@ -14,6 +14,7 @@ from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 from parley.gui.conversations import ITEM_ROLE
 from parley.gui.direction import apart
+from parley.gui.put_away import PutAway
 
 TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
@@ -51,6 +52,10 @@ class RowActions(QObject):
         self._chat = chat
         self._app_state = app_state
         self._commands = commands
+        self.put_away = PutAway(app_state, commands)
+        chat.add_below_list(self.put_away)
+        QWidget.setTabOrder(chat.list, self.put_away.undo)
+        QWidget.setTabOrder(self.put_away.undo, self.put_away.shows)
         view = chat.view
         view.link_clicked.connect(self._open_link)
         view.activated.connect(self._activate)
@@ -94,6 +99,8 @@ class RowActions(QObject):
         target = Target(conversation_id=known) if known else self._app_state.chats.target(item.key)
         words = "Unmute" if item.muted else "Mute"
         offer(menu, words, lambda: self._commands().mute(target, muted=not item.muted))
+        words = "Bring back" if item.put_away else "Put away"
+        offer(menu, words, lambda: self.put_away.change(item))
         return menu
 
     def retry(self) -> None:

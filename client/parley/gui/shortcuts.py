@@ -22,6 +22,7 @@ IN_WINDOW = (
     ("Ctrl+L", "To the list of conversations"),
     ("Alt+Up", "The conversation above"),
     ("Alt+Down", "The conversation below"),
+    ("Ctrl+Shift+A", "Put the open conversation away, or bring it back"),
     ("Ctrl+R", "Try again to send what failed"),
     ("Ctrl+Q", "Close the window"),
 )
@@ -48,6 +49,7 @@ def make_shortcuts(window: "MainWindow", step: Callable[[int], None]) -> None:
         "Ctrl+L": window.chat.list.setFocus,
         "Alt+Up": lambda: step(-1),
         "Alt+Down": lambda: step(1),
+        "Ctrl+Shift+A": window.row_actions.put_away.change_open,
         "Ctrl+R": window.row_actions.retry,
         "Ctrl+Q": window.close,
     }
