@@ -280,6 +280,8 @@ class Client:
             self._submit([pb.Command(mark_delivered=mark)], lambda applied: None)
             if page.messages:
                 self._mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
+                if self.world.plan.puts_away:
+                    self._put_away(page.messages[-1].conversation_id, page.messages[-1].id)
         elif self.rng.random() < 0.3:  # nothing new: this server may be one that never hears of anything again
             self._move()
 
@@ -294,6 +296,18 @@ class Client:
 
         mark = pb.MarkRead(session_id=self.session_id, conversation_id=conversation_id, up_to=up_to)
         self._submit([pb.Command(mark_read=mark)], marked)
+
+    def _put_away(self, conversation_id: int, up_to: int) -> None:
+        """Put away what was received. Nobody brings it back, so an old command that arrives late changes nothing."""
+
+        def answered(applied: AppliedCommands) -> None:
+            [result] = applied.results
+            require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not put {conversation_id} away: {result}")
+            self.world.ledger.was_put_away(conversation_id, self.account_id, up_to)
+
+        self.world.ledger.put_away_asked.add((conversation_id, self.account_id, up_to))
+        command = pb.SetPutAway(session_id=self.session_id, conversation_id=conversation_id, up_to=up_to)
+        self._submit([pb.Command(set_put_away=command)], answered)
 
     def _read(self) -> None:
         """A linearizable read at the server it talks to."""

@@ -41,6 +41,8 @@ class Ledger:
     read_marks: dict[tuple[int, int], int] = field(default_factory=dict)
     mutes_asked: set[tuple[int, int]] = field(default_factory=set)
     mutes: set[tuple[int, int]] = field(default_factory=set)
+    put_away_asked: set[tuple[int, int, int]] = field(default_factory=set)
+    put_away: dict[tuple[int, int], int] = field(default_factory=dict)
     first_floor: dict[Send, int] = field(default_factory=dict)
     refused: set[Send] = field(default_factory=set)
     newest_acknowledged: int = 0
@@ -215,6 +217,12 @@ class Ledger:
         is_first = conversation_id == EVERYONE_ID or account_id in self.created[conversation_id].members
         require(not is_first, f"{account_id} began {conversation_id} and may not mute it")
 
+    def was_put_away(self, conversation_id: int, account_id: int, up_to: int) -> None:
+        """A client was told up to which message its account has put a conversation away."""
+        self.counters["put-away"] += 1
+        key = (conversation_id, account_id)
+        self.put_away[key] = max(self.put_away.get(key, 0), up_to)
+
     # The end
 
     def is_final(self, connection: apsw.Connection) -> None:
@@ -249,6 +257,16 @@ class Ledger:
         muted = {(conversation_id, account_id) for conversation_id, account_id in cast("list[tuple[int, int]]", rows)}
         require(self.mutes <= muted, f"{self.mutes - muted} was told to be muted and is not in the final state")
         require(muted <= self.mutes_asked, f"{muted - self.mutes_asked} is muted, and nobody asked for that")
+        self._put_away_is_right(connection)
+
+    def _put_away_is_right(self, connection: apsw.Connection) -> None:
+        """What was put away stays so up to the message that was told or a later one, as somebody asked for it."""
+        found = connection.execute("SELECT conversation_id, account_id, up_to FROM put_away_conversations").fetchall()
+        rows = cast("list[tuple[int, int, int]]", found)
+        final = {(conversation_id, account_id): up_to for conversation_id, account_id, up_to in rows}
+        for key, up_to in self.put_away.items():
+            require(final.get(key, 0) >= up_to, f"{key} was put away up to {up_to}, and is up to {final.get(key, 0)}")
+        require({*rows} <= self.put_away_asked, "a conversation is put away as nobody asked for")
 
     def _entries_are_right(self, connection: apsw.Connection) -> None:
         """A row has the committed entry that stored it, from the level on that keeps it."""

@@ -89,6 +89,7 @@ class Plan:
     # Each drawn by itself, so that a seed without it is the run that it was before people did that.
     channel_changes: bool
     mutes: bool
+    puts_away: bool
 
     def faults_on(self) -> list[str]:
         """The kinds of faults of this run, for people."""
@@ -148,6 +149,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         asks_early=rng.random() < 0.5,
         channel_changes=random.Random(f"channels/{seed}").random() < 0.5,
         mutes=random.Random(f"mutes/{seed}").random() < 0.5,
+        puts_away=random.Random(f"put away/{seed}").random() < 0.5,
     )
 
 

@@ -470,6 +470,19 @@ def a_mute_is_told_and_not_stored() -> Iterator[None]:
 
 
 @contextmanager
+def what_is_put_away_is_told_and_not_stored() -> Iterator[None]:
+    """The answer to SetPutAway comes from memory; the row is never written."""
+
+    def set_put_away(state: State, actor: Actor, command: pb.SetPutAway) -> pb.CommandResult:
+        return pb.CommandResult(code=pb.RESULT_CODE_OK)
+
+    with patch.dict(
+        COMMANDS, set_put_away=SignedInCommand(set_put_away, Action.PUT_CONVERSATION_AWAY, audits=NotAudited.OWN_VIEW)
+    ):
+        yield
+
+
+@contextmanager
 def who_leaves_a_channel_loses_its_mute() -> Iterator[None]:
     """A membership that ends takes with it what the account has set for the channel."""
     original = channel_members._depart
@@ -562,6 +575,7 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         what_waited_for_a_former_member_is_lost,
         a_read_mark_is_told_and_not_stored,
         a_mute_is_told_and_not_stored,
+        what_is_put_away_is_told_and_not_stored,
         who_leaves_a_channel_loses_its_mute,
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,

@@ -58,6 +58,7 @@ FINDERS = {
     "what_waited_for_a_former_member_is_lost": 0,
     "a_read_mark_is_told_and_not_stored": 1,
     "a_mute_is_told_and_not_stored": 0,
+    "what_is_put_away_is_told_and_not_stored": 0,
     "who_leaves_a_channel_loses_its_mute": 5,
     "a_snapshot_brings_an_old_membership": 2,
     "a_wiped_server_keeps_its_id": 4,
@@ -70,6 +71,7 @@ NEED_CHANGES_OF_CHANNELS = {
     "what_waited_for_a_former_member_is_lost",
     "who_leaves_a_channel_loses_its_mute",
 }
+NEED_PUT_AWAY = {"what_is_put_away_is_told_and_not_stored"}
 NEED_MUTES = {"a_mute_is_told_and_not_stored", "who_leaves_a_channel_loses_its_mute"}
 
 WITHOUT_A_SEED = {
@@ -97,7 +99,14 @@ def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
     # They were found before commits had notices. Without notices a seed is the run that it was.
     assert (
         run_plan(
-            replace(draw_plan(seed), commit_notices=False, channel_changes=False, mutes=False, asks_early=False)
+            replace(
+                draw_plan(seed),
+                commit_notices=False,
+                channel_changes=False,
+                mutes=False,
+                puts_away=False,
+                asks_early=False,
+            )
         ).violation
         == ""
     )
@@ -111,6 +120,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
             draw_plan(FINDERS[name]),
             channel_changes=name in NEED_CHANGES_OF_CHANNELS,
             mutes=name in NEED_MUTES,
+            puts_away=name in NEED_PUT_AWAY,
         )
         pinned = run_plan(plan)
         found = pinned.violation or any(run_seed(seed).violation for seed in range(300))
@@ -152,7 +162,7 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
-    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False)
+    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False, puts_away=False)
     with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
         result = write_timeline(small, tmp_path / "timeline.txt")
