@@ -48,6 +48,10 @@ gui: $(READY) ## Open the window on the running cluster: make gui ACCOUNT=ann
 	@bash scripts/gui_libraries.sh $(BIN)/python --window
 	@python -m scripts.gui --var $(VAR) $(if $(ACCOUNT),--account $(ACCOUNT))
 
+.PHONY: first-minute
+first-minute: $(READY) ## Measure the way from git clone to the first message, with empty caches (build/first-minute.json)
+	@python -m scripts.first_minute $(ARGS)
+
 .PHONY: demo
 demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
 	@python -m scripts.demo $(ARGS)

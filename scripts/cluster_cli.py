@@ -321,6 +321,8 @@ def _chat(options: argparse.Namespace) -> int:
     }
     command = [sys.executable, "-m", "parley.cli", "chat", "--register", "--account", options.account]
     os.chdir(ROOT)
+    if sys.stdout.isatty():
+        print(f"Signing in as {options.account} and connecting ...", flush=True)
     os.execv(sys.executable, [*command, *(["--to", options.to] if options.to else [])])  # noqa: S606 (no shell is wanted)
 
 
