@@ -134,7 +134,7 @@ class Stage:
     def chat(self, talk: Sequence[Said] | None = None) -> None:
         """Show the list, and the conversation with Ben."""
         thread = self.sign_in(talk)[WITH_BEN]
-        self.window.open_conversation(TO_BEN)
+        self._open(TO_BEN)
         own = [message.id for message in thread if message.mine]
         receipt = Receipt(WITH_BEN, IDS["ben"], own[-1], own[-2])
         self.apply(
@@ -146,8 +146,12 @@ class Stage:
         """Show the list, and the channel of the ward."""
         thread = self.sign_in(ward_unread=0)[WARD]
         joined = Message(WARD, 1, MessageKind.MEMBERS_JOINED, 4, "", self.ms(80), False, subjects=(7,))
-        self.window.open_conversation(TO_WARD)
+        self._open(TO_WARD)
         self.apply(events.HistoryLoaded(TO_WARD, 0, HistoryPage((joined, *thread), False)))
+
+    def _open(self, target: Target) -> None:
+        self.window.open_conversation(target)
+        self.window.chat.composer.editor.setFocus()  # as after a click
 
     def outgoing(self, *bodies: tuple[str, float, MessageStatus, str]) -> None:
         """Add own messages without a final result."""

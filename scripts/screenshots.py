@@ -9,6 +9,7 @@ would cause, so a screenshot cannot show what the window could not.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import QCoreApplication, QEvent, QSize, Qt
-from PySide6.QtGui import QFont, QFontDatabase
+from PySide6.QtGui import QFont, QFontDatabase, QImage
 from PySide6.QtWidgets import QApplication, QWidget
 
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
@@ -30,7 +31,9 @@ from scripts.screenshot_scenes import MORE_SCENES, SCENES, Scene
 from scripts.screenshot_stage import Stage
 
 SIZE = QSize(1120, 720)
-SCALE = 2.0
+SCALE = 1.5
+SMALLEST_FILE = 0  # as Qt counts the quality of a PNG
+SCREEN = (1920, 1200)
 FONTS = {
     "Inter": "fonts-inter",
     "Noto Color Emoji": "fonts-noto-color-emoji",
@@ -79,6 +82,20 @@ def shown(app: QApplication, theme: Theme, size: QSize, scene: Scene, text_perce
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
+def application(scale: float) -> QApplication:
+    """Return the application, on a screen that is large enough for every picture."""
+    os.environ["QT_SCALE_FACTOR"] = str(scale)
+    width, height = (round(side * scale) for side in SCREEN)
+    screen = {"name": "pictures", "x": 0, "y": 0, "width": width, "height": height}
+    screen |= {"logicalDpi": 96, "logicalBaseDpi": 96, "dpr": 1}
+    with TemporaryDirectory() as folder:
+        config = Path(folder) / "screen.json"
+        config.write_text(json.dumps({"screens": [screen]}))
+        if os.environ["QT_QPA_PLATFORM"] == "offscreen":
+            os.environ["QT_QPA_PLATFORM"] = f"offscreen:configfile={config}"
+        return QApplication(["screenshots"])
+
+
 def main() -> int:
     """Write all screenshots, or those that are named."""
     parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
@@ -90,8 +107,7 @@ def main() -> int:
     parser.add_argument("--rtl", action="store_true", help="in a window that begins at the right")
     parser.add_argument("names", nargs="*", help="only these")
     given = parser.parse_args()
-    os.environ["QT_SCALE_FACTOR"] = str(given.scale or (1 if given.every else SCALE))
-    app = QApplication(["screenshots"])
+    app = application(given.scale or (1.0 if given.every else SCALE))
     app.setStyle("Fusion")
     if given.rtl:
         app.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
@@ -115,7 +131,7 @@ def main() -> int:
         with shown(app, theme, size, scene, given.text) as front:
             picture = front.grab()
         file = given.out / f"{name}.png"
-        picture.save(str(file))
+        picture.toImage().convertToFormat(QImage.Format.Format_RGB888).save(str(file), None, SMALLEST_FILE)
         print(f"{file}: {picture.width()} x {picture.height()}")
     return 0
 

@@ -89,3 +89,17 @@ def test_a_long_title_and_topic_keep_no_window_wide(desktop: Desktop) -> None:
         for label in (desktop.window.chat.title, desktop.window.chat.topic):
             desktop.until(lambda label=label: label.shown.endswith("…"))  # type: ignore[misc]
             assert label.mapTo(desktop.window, label.rect().topRight()).x() <= width
+
+
+def test_what_is_said_beside_the_list_stands_above_it_in_a_narrow_window(qtbot: QtBot, closing: Keep) -> None:
+    desktop = Desktop(qtbot, closing).signed_in()
+    said = desktop.window.chat.above_list
+    desktop.until(lambda: not said.isVisible())
+    desktop.window.resize(640, 480)
+    desktop.until(lambda: said.isVisible() and "begin one" in said.text())
+    desktop.sdk.arrive("ben", "hello")
+    desktop.until(lambda: desktop.items and not said.isVisible())
+    desktop.window.chat.tell("The password is changed.")
+    desktop.until(lambda: said.isVisible() and said.text() == "The password is changed.")
+    desktop.window.resize(1000, 480)
+    desktop.until(lambda: not said.isVisible() and desktop.window.chat.empty.isVisible())

@@ -31,6 +31,7 @@ from parley.gui.thread_view import ThreadView
 
 HEADER = 8 * GRID
 LIST_WIDTH = 38 * GRID
+CHOOSE = "Choose a conversation, or begin one with Ctrl+N."
 
 
 class ChatPage(QWidget):
@@ -64,6 +65,8 @@ class ChatPage(QWidget):
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.loading.hide()
         self.empty = Sentence(is_centred=True)
+        self.above_list = Sentence()
+        self.above_list.setMargin(2 * GRID)
         self.right = QStackedWidget()
         self._compose()
         self.restyle(theme)
@@ -71,7 +74,7 @@ class ChatPage(QWidget):
     def show_nothing(self) -> None:
         """Show that no conversation is open."""
         self.right.setCurrentIndex(0)
-        self.empty.setText("Choose a conversation, or begin one with Ctrl+N.")
+        self._tell_beside(CHOOSE)
 
     def show_title(self, item: ConversationItem) -> None:
         """Show which conversation is open."""
@@ -113,13 +116,14 @@ class ChatPage(QWidget):
         """Show the list, the open conversation, or both."""
         self._left.setVisible(left)
         self.right.setVisible(right)
+        self._draw_above_list()
 
     def tell(self, text: str) -> None:
         """Show a text above the field, or in the middle while no conversation is open."""
         if self.right.currentIndex():
             self.composer.tell(text)
         else:
-            self.empty.setText(text)
+            self._tell_beside(text)
 
     def show_latest_button(self, unread: int) -> None:
         """Show the button that leads to the latest message while the person reads further up."""
@@ -138,6 +142,7 @@ class ChatPage(QWidget):
         self.composer.restyle(theme)
         self.avatar.restyle(theme)
         self.empty.setStyleSheet(f"color: {theme.quiet};")
+        self.above_list.setStyleSheet(f"color: {theme.quiet};")
         self._left.setStyleSheet(f"#left {{ background: {theme.side}; }}")
         self.list.setStyleSheet(f"QListView {{ background: {theme.side}; outline: 0; }}")
         self.view.setStyleSheet(f"QAbstractItemView {{ background: {theme.window}; }}")
@@ -160,6 +165,17 @@ class ChatPage(QWidget):
         super().resizeEvent(event)
         self._place_overlays()
 
+    def _tell_beside(self, text: str) -> None:
+        self.empty.setText(text)
+        self._draw_above_list()
+
+    def _draw_above_list(self) -> None:
+        """Say above the list what stands beside it while there is room, if it matters."""
+        text = self.empty.text()
+        self.above_list.setText(text)
+        matters = text != CHOOSE or not self.items.rowCount()
+        self.above_list.setVisible(self.right.isHidden() and matters)
+
     def _compose(self) -> None:
         self._left = QFrame()
         self._left.setObjectName("left")
@@ -176,7 +192,10 @@ class ChatPage(QWidget):
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(0)
         left.addWidget(top_bar)
+        left.addWidget(self.above_list)
         left.addWidget(self.list, 1)
+        for changed in (self.items.rowsInserted, self.items.modelReset):
+            changed.connect(self._draw_above_list)
         self._compose_header()
         self._thread = QFrame()
         self._thread.setObjectName("thread")

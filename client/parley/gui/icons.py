@@ -7,12 +7,14 @@ paths, so they are sharp at any scale.
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
+from PySide6.QtWidgets import QWidget
 
 from parley import MessageStatus
 from parley.chat import StatusLevel
 
 MARK_WIDTH = 20
 MARK_HEIGHT = 12
+MARK_SIZE = 48
 
 
 _LEFT = {
@@ -101,22 +103,40 @@ def draw_status_level(painter: QPainter, level: StatusLevel, at: QRectF, color: 
     painter.restore()
 
 
+def draw_app_icon(painter: QPainter, size: float) -> None:
+    """Draw the icon of the application: two bubbles."""
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.scale(size / 64, size / 64)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor("#1f6f6b"))
+    painter.drawRoundedRect(QRectF(4, 8, 40, 28), 12, 12)
+    painter.drawPolygon(QPolygonF([QPointF(10, 30), QPointF(10, 46), QPointF(24, 34)]))
+    painter.setBrush(QColor("#6fc2b8"))
+    painter.drawRoundedRect(QRectF(24, 24, 36, 24), 11, 11)
+    painter.drawPolygon(QPolygonF([QPointF(54, 42), QPointF(54, 57), QPointF(42, 46)]))
+
+
+class AppMark(QWidget):
+    """The icon on a page. It is drawn for the screen on which the window is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedSize(MARK_SIZE, MARK_SIZE)
+
+    def paintEvent(self, event: object) -> None:  # noqa: N802
+        painter = QPainter(self)
+        draw_app_icon(painter, self.width())
+        painter.end()
+
+
 def app_icon() -> QIcon:
-    """Return the icon of the application: two bubbles."""
+    """Return the icon of the application for the window and the desktop."""
     icon = QIcon()
     for size in (16, 24, 32, 48, 64, 128, 256):
         pixmap = QPixmap(QSize(size, size))
         pixmap.fill(Qt.GlobalColor.transparent)
         painter = QPainter(pixmap)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.scale(size / 64, size / 64)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor("#1f6f6b"))
-        painter.drawRoundedRect(QRectF(4, 8, 40, 28), 12, 12)
-        painter.drawPolygon(QPolygonF([QPointF(10, 30), QPointF(10, 46), QPointF(24, 34)]))
-        painter.setBrush(QColor("#6fc2b8"))
-        painter.drawRoundedRect(QRectF(24, 24, 36, 24), 11, 11)
-        painter.drawPolygon(QPolygonF([QPointF(54, 42), QPointF(54, 57), QPointF(42, 46)]))
+        draw_app_icon(painter, size)
         painter.end()
         icon.addPixmap(pixmap)
     return icon
@@ -127,9 +147,8 @@ def counted_icon(icon: QIcon, count: int) -> QIcon:
     if not count:
         return icon
     made = QIcon()
-    for size in (22, 32, 48, 64):
-        pixmap = icon.pixmap(QSize(size, size))
-        pixmap.setDevicePixelRatio(1.0)
+    for size in (22, 32, 44, 48, 64, 96, 128):
+        pixmap = icon.pixmap(QSize(size, size), 1.0)
         side = pixmap.width()
         painter = QPainter(pixmap)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -1,11 +1,11 @@
 """What a locked window shows: whose it is, and the field for the password."""
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.direction import Sentence
-from parley.gui.icons import app_icon
+from parley.gui.icons import AppMark
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -67,11 +67,9 @@ class LockPage(QWidget):
 
     def _compose(self) -> None:
         self.card = Card(self)
-        icon = QLabel()
-        icon.setPixmap(app_icon().pixmap(48, 48))
         heading = QHBoxLayout()
         heading.setSpacing(2 * GRID)
-        heading.addWidget(icon)
+        heading.addWidget(AppMark())
         heading.addWidget(self.title, 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.change)

@@ -9,7 +9,6 @@ from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QSizePolicy,
@@ -22,7 +21,7 @@ from parley.gui.card import Card, problem_label, problem_style
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.controls import CheckBox
 from parley.gui.direction import Sentence, apart
-from parley.gui.icons import app_icon
+from parley.gui.icons import AppMark
 from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -145,14 +144,12 @@ class SignInPage(QWidget):
 
     def _compose(self) -> None:
         self.card = Card(self)
-        icon = QLabel()
-        icon.setPixmap(app_icon().pixmap(48, 48))
         title = Sentence("Parley", wraps=False)
         title.setFont(scaled_font(self.font(), 1.7, bold=True))
         self.subtitle = Sentence("Sign in to your cluster. One of its hosts is enough. Parley learns the others.")
         heading = QHBoxLayout()
         heading.setSpacing(2 * GRID)
-        heading.addWidget(icon)
+        heading.addWidget(AppMark())
         heading.addWidget(title, 1)
         ca_row = QHBoxLayout()
         ca_row.setContentsMargins(0, 0, 0, 0)
