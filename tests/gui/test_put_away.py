@@ -142,7 +142,7 @@ def test_what_was_put_away_elsewhere_does_not_open_by_itself_at_the_next_start(
 ) -> None:
     save(tmp_path, Place(0, (("ann", WARD.id),)))
     desktop = Started(qtbot, closing, tmp_path)
-    desktop.sign_in()
+    desktop.signed_in()
     channel_changes(desktop, put_away_up_to=2**40)
     desktop.until(desktop.window.row_actions.put_away.shows.isVisible)
     desktop.sdk.arrive("ben", "all well?")
