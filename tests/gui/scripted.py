@@ -296,6 +296,16 @@ class ScriptedAdministration:
             raise self.sdk.node_fails
         return next((node for node in self.sdk.cluster.nodes if node.address == address), NodeStatus(address, "silent"))
 
+    async def suspend_account(self, account: str, reason: str = "") -> None:
+        self.reach()
+        if account == "nobody":
+            raise RefusedError("There is no account nobody. Nothing was changed.")
+        self.sdk.asked.append(("suspend", 0, (account, reason)))
+
+    async def release_account(self, account: str) -> None:
+        self.reach()
+        self.sdk.asked.append(("release", 0, (account,)))
+
     async def transfer_leadership(self, name: str) -> str:
         self.reach()
         self.sdk.transferred.append(name)

@@ -208,6 +208,8 @@ def test_tab_leads_through_the_panel_and_every_part_has_a_name(desktop: Desktop)
         dialog.add.copy,
         dialog.remove.field,
         dialog.remove.copy,
+        dialog.suspension.name,
+        dialog.suspension.reason,
         dialog.transfer,
     ]
     dialog.table.setFocus()

@@ -30,6 +30,7 @@ from parley.gui.events import (
     PasswordChanged,
     Refused,
     RightsTold,
+    SuspensionTold,
     Unlocked,
 )
 from parley.gui.name_dialog import NameDialog
@@ -215,7 +216,7 @@ class AccountDialogs(QObject):
                     self.settings.show_hidden(hidden)
             case NameTold(name, changed=changed):
                 return self._name_told(name, changed=changed)
-            case RightsTold() | ClusterTold() | LeaderTold():
+            case RightsTold() | ClusterTold() | LeaderTold() | SuspensionTold():
                 self.cluster.told(answer)
             case Unlocked(problem):
                 self.unlock_answered.emit(problem)

@@ -203,6 +203,7 @@ class ChatAppState:
                 | events.RightsTold()
                 | events.ClusterTold()
                 | events.LeaderTold()
+                | events.SuspensionTold()
             ):
                 self._listener.account_told(event)
             case events.ClusterNoted(text):

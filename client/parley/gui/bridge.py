@@ -13,7 +13,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley import NotSignedInError, ParleyError, Target, UnreachableError, WrongPasswordError
-from parley.gui import cluster_requests, events, own_name
+from parley.gui import cluster_requests, events, own_name, own_presence
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.defects import as_parley_error
@@ -210,6 +210,9 @@ class Bridge(QObject):
     def transfer_leadership(self, name: str) -> None:
         self._ask_cluster(lambda client: cluster_requests.transfer(client, name))
 
+    def set_suspended(self, name: str, reason: str, *, suspended: bool) -> None:
+        self._ask_cluster(lambda client: cluster_requests.set_suspended(client, name, reason, suspended=suspended))
+
     def list_channels(self) -> None:
         self._ask(Action.OTHER, lambda worker: worker.list_channels())
 
@@ -246,17 +249,10 @@ class Bridge(QObject):
         self._do(connect)
 
     def ask_hidden(self) -> None:
-        async def ask(client: Client) -> Event:
-            return events.HiddenTold((await client.presence.connected(limit=1)).hidden)
-
-        self._ask_client(Action.PRESENCE, ask)
+        self._ask_client(Action.PRESENCE, own_presence.ask)
 
     def set_hidden(self, hidden: bool) -> None:
-        async def hide(client: Client) -> Event:
-            await (await client.own_account()).set_hidden(hidden=hidden)
-            return events.HiddenTold(hidden)
-
-        self._ask_client(Action.PRESENCE, hide)
+        self._ask_client(Action.PRESENCE, lambda client: own_presence.change(client, hidden=hidden))
 
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))

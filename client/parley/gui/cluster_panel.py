@@ -32,13 +32,15 @@ from parley.chat import (
     reached_text,
     remove_command,
     safe_body,
+    safe_name,
     status_line,
     transfer_text,
 )
 from parley.gui.commands import Commands
 from parley.gui.direction import Sentence, apart
-from parley.gui.events import ClusterAnswer, ClusterTold, LeaderTold, RightsTold
+from parley.gui.events import ClusterAnswer, ClusterTold, LeaderTold, RightsTold, SuspensionTold
 from parley.gui.plain_dialog import PlainDialog
+from parley.gui.suspension_row import RELEASED_TEXT, SUSPENDED_TEXT, SuspensionRow
 from parley.gui.theme import GRID
 
 TICK_MS = 1000
@@ -77,7 +79,7 @@ class ClusterDialog(PlainDialog):
 
     transfer_asked = Signal(str, str)
 
-    def __init__(self, account: str, parent: QWidget | None = None) -> None:
+    def __init__(self, account: str, commands: Callable[[], Commands], parent: QWidget | None = None) -> None:
         super().__init__("Cluster", parent)
         self._account = account
         self._rows: tuple[NodeRow, ...] = ()
@@ -92,6 +94,8 @@ class ClusterDialog(PlainDialog):
         grid.setColumnStretch(1, 1)
         self.column.addLayout(grid)
         self.invite, self.add, self.remove = (_Command(grid, row) for row in range(3))
+        self.suspension = SuspensionRow(commands, self.under_way)
+        self.column.addWidget(self.suspension)
         self.transfer = QPushButton("Transfer leadership")
         self.transfer.clicked.connect(self._ask_transfer)
         self.transfer.hide()
@@ -100,7 +104,7 @@ class ClusterDialog(PlainDialog):
         self.leave.clicked.connect(self.accept)
         self.end_with(self.transfer, self.leave)
         self.table.itemSelectionChanged.connect(self._choose)
-        for widget in (self.table, self.said):
+        for widget in (self.table, self.said, self.suspension):
             widget.hide()
         self._choose()
 
@@ -113,7 +117,7 @@ class ClusterDialog(PlainDialog):
 
     def show_rights(self, *, administrator: bool) -> None:
         """Show the table to administrators."""
-        for widget in (self.table, self.said, self.transfer):
+        for widget in (self.table, self.said, self.suspension, self.transfer):
             widget.setVisible(administrator)
         self.details.setVisible(not administrator)
         self.note.setText("Asking the nodes…" if administrator else "")
@@ -142,10 +146,20 @@ class ClusterDialog(PlainDialog):
         self.note.setText(text)
         self._choose()
 
+    def handled(self, text: str) -> None:
+        """Say what was done. It stays until something else is done."""
+        self.tell(text)
+        self._keeps_note = True
+
     def transferring(self, name: str) -> None:
         """Say that a request is under way."""
-        self._is_transferring = self._keeps_note = True
-        self.note.setText(f"Transferring leadership to {name}…")
+        self._is_transferring = True
+        self.under_way(f"Transferring leadership to {name}…")
+
+    def under_way(self, text: str) -> None:
+        """Say what is being done, until it is told how that went."""
+        self._keeps_note = True
+        self.note.setText(text)
         self._choose()
 
     # ---- inside
@@ -248,7 +262,7 @@ class ClusterPanel(QObject):
     def open(self) -> None:
         """Show the panel, and ask."""
         if self.dialog is None:
-            dialog = self.dialog = ClusterDialog(self._read_state().account, self._window)
+            dialog = self.dialog = ClusterDialog(self._read_state().account, self._commands, self._window)
             dialog.transfer_asked.connect(self._confirm_transfer)
             dialog.finished.connect(self._closed)
             dialog.show_state(self._read_state())
@@ -287,6 +301,10 @@ class ClusterPanel(QObject):
                 if self.dialog is not None:
                     self.dialog.tell(f"{leader} leads now.")
                     self._ask()
+            case SuspensionTold(name, suspended):
+                if self.dialog is not None:
+                    said = SUSPENDED_TEXT if suspended else RELEASED_TEXT
+                    self.dialog.handled(said.format(name=safe_name(name)))
 
     def refused(self, text: str) -> bool:
         """Show why something was not done. Return false if the panel is closed and nobody waits for it."""

@@ -7,7 +7,7 @@ from random import Random
 from parley import ClientState, ConnectionState, Node, RefusedError
 from parley.chat import people_note
 from parley.gui.defects import as_parley_error
-from parley.gui.events import ClusterNoted, ClusterTold, Event, LeaderTold, RightsTold
+from parley.gui.events import ClusterNoted, ClusterTold, Event, LeaderTold, RightsTold, SuspensionTold
 from parley.gui.port import Client
 
 LOOK_EVERY_S = 1.0
@@ -33,6 +33,16 @@ async def ask_status(client: Client) -> Event:
 async def transfer(client: Client, name: str) -> Event:
     """Transfer leadership. Return the leader."""
     return LeaderTold(await (await client.administration()).transfer_leadership(name))
+
+
+async def set_suspended(client: Client, name: str, reason: str, *, suspended: bool) -> Event:
+    """Suspend an account, or release it. Return that it was done."""
+    administration = await client.administration()
+    if suspended:
+        await administration.suspend_account(name, reason)
+    else:
+        await administration.release_account(name)
+    return SuspensionTold(name, suspended)
 
 
 class NoteTimes:

@@ -144,6 +144,9 @@ class Commands(Protocol):
     def add_member(self, conversation_id: int, name: str) -> None:
         """Add an account to a channel."""
 
+    def set_suspended(self, name: str, reason: str, *, suspended: bool) -> None:
+        """Suspend an account, or release it."""
+
     def mute(self, target: Target, *, muted: bool) -> None:
         """Mute a conversation, or end that."""
 

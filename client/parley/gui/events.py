@@ -181,6 +181,14 @@ class LeaderTold:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspensionTold:
+    """An administrator suspended an account here, or released it."""
+
+    name: str
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterNoted:
     """What people should know of the cluster now. Mostly empty."""
 
@@ -254,7 +262,7 @@ class Refused:
 
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
-ClusterAnswer = RightsTold | ClusterTold | LeaderTold
+ClusterAnswer = RightsTold | ClusterTold | LeaderTold | SuspensionTold
 AccountTold = PasswordChanged | DevicesListed | HiddenTold | NameTold | Unlocked | ClusterAnswer
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = ClusterNoted | DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused

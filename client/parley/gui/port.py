@@ -51,6 +51,10 @@ class Administration(Protocol):
 
     async def transfer_leadership(self, name: str) -> str: ...
 
+    async def suspend_account(self, account: str, reason: str = "") -> None: ...
+
+    async def release_account(self, account: str) -> None: ...
+
 
 class Presence(Protocol):
     """The methods of parley.Presence that the window uses."""
