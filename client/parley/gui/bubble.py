@@ -263,16 +263,16 @@ class BubbleDelegate(QStyledItemDelegate):
         self._paint_bands(painter, row, rect)
         layout = self._layout(row, rect.width())
         bubble = self.bubble_rect(row, rect)
+        state: QStyle.StateFlag = option.state
+        has_focus = bool(state & QStyle.StateFlag.State_HasFocus)
         if row.event:
-            painter.setPen(self._theme.color("quiet"))
-            layout.text.draw(painter, bubble.topLeft() + QPointF(PAD_X, PAD_Y / 2))
+            self._paint_event(painter, layout, bubble, has_focus=has_focus)
             painter.restore()
             return
         if row.shows_sender:
             self._paint_sender(painter, row, bubble)
         ground = self._paint_bubble(painter, row, bubble)
-        state: QStyle.StateFlag = option.state
-        if state & QStyle.StateFlag.State_HasFocus:
+        if has_focus:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(self._theme.color("accent"), 2))
             painter.drawPath(_bubble_path(row, bubble.adjusted(-2, -2, 2, 2)))
@@ -285,6 +285,13 @@ class BubbleDelegate(QStyledItemDelegate):
             reason.draw(painter, origin + QPointF(0, y))
         self._paint_footer(painter, row, layout.footer.translated(bubble.topLeft()), ground)
         painter.restore()
+
+    def _paint_event(self, painter: QPainter, layout: _Layout, bubble: QRectF, *, has_focus: bool) -> None:
+        if has_focus:
+            painter.setPen(QPen(self._theme.color("accent"), 2))
+            painter.drawRoundedRect(bubble, TIGHT_RADIUS, TIGHT_RADIUS)
+        painter.setPen(self._theme.color("quiet"))
+        layout.text.draw(painter, bubble.topLeft() + QPointF(PAD_X, PAD_Y / 2))
 
     def _paint_sender(self, painter: QPainter, row: Row, bubble: QRectF) -> None:
         left = bubble.right() - PAD_X - BUBBLE_WIDTH if _is_rtl() else bubble.left() + PAD_X

@@ -153,6 +153,7 @@ class ChatPage(QWidget):
         self.latest.setStyleSheet(
             f"QPushButton {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 18px;"
             f" padding: 8px 16px; color: {theme.link}; }}"
+            f" QPushButton:focus {{ border: 1px solid {theme.accent}; }}"
         )
         self.loading.setStyleSheet(f"color: {theme.quiet}; background: {theme.window}; border-radius: 8px;")
         self.title.setFont(scaled_font(self.font(), 1.15, bold=True))

@@ -15,10 +15,16 @@ class CheckBox(QCheckBox):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         super().paintEvent(event)
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        box = QRectF(self.style().subElementRect(QStyle.SubElement.SE_CheckBoxIndicator, option, self))
+        if self.hasFocus():
+            text = QRectF(self.style().subElementRect(QStyle.SubElement.SE_CheckBoxContents, option, self))
+            width = min(text.width(), self.fontMetrics().horizontalAdvance(self.text()))
+            left = text.right() - width if self.layoutDirection() == Qt.LayoutDirection.RightToLeft else text.left()
+            ends = ((left + 1, self.height() - 1.5), (left + width - 1, self.height() - 1.5))
+            _draw_lines(self, QRectF(0, 0, 1, 1), ends, self.palette().color(QPalette.ColorRole.Highlight), 2.0)
         if self.isChecked():
-            option = QStyleOptionButton()
-            self.initStyleOption(option)
-            box = QRectF(self.style().subElementRect(QStyle.SubElement.SE_CheckBoxIndicator, option, self))
             role = QPalette.ColorRole.HighlightedText if self.isEnabled() else QPalette.ColorRole.WindowText
             _draw_lines(self, box, ((0.27, 0.52), (0.44, 0.69), (0.75, 0.33)), self.palette().color(role), 2.0)
 

@@ -169,14 +169,14 @@ QPushButton[flat="true"] {{ background: transparent; border: 1px solid transpare
     padding: 8px; }}
 QPushButton[flat="true"]:focus {{ border: 1px solid {accent}; }}
 QPushButton[flat="true"]:hover {{ background: {hover}; }}
-QLineEdit[readOnly="true"] {{ border: 1px solid {border}; }}
+QLineEdit[readOnly="true"]:!focus {{ border: 1px solid {border}; }}
 QComboBox {{ background: {raised}; border: 1px solid {edge}; border-radius: 8px; padding: 5px 12px; min-height: 20px; }}
 QComboBox:focus {{ border: 1px solid {accent}; }}
 QComboBox:disabled {{ color: {quiet}; border: 1px solid {border}; }}
 QComboBox::drop-down {{ border: 0; width: 28px; }}
 QComboBox QAbstractItemView {{ background: {raised}; border: 1px solid {border}; outline: 0;
     selection-background-color: {accent_soft}; selection-color: {text}; }}
-QCheckBox {{ spacing: 8px; }}
+QCheckBox {{ spacing: 8px; padding: 3px 0; }}
 QCheckBox::indicator {{ width: 14px; height: 14px; border: 1px solid {edge}; border-radius: 4px;
     background: {raised}; }}
 QCheckBox::indicator:checked {{ border: 1px solid {accent}; background: {accent}; }}
@@ -197,7 +197,8 @@ QScrollBar::handle:horizontal:hover {{ background: {quiet}; }}
 QScrollBar::add-line:horizontal, QScrollBar::sub-line:horizontal {{ width: 0; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 QScrollBar::handle:vertical:disabled {{ background: transparent; }}
-QDialog QListView {{ background: transparent; outline: 0; }}
+QDialog QListView {{ background: transparent; border: 1px solid transparent; border-radius: 8px; outline: 0; }}
+QDialog QListView:focus {{ border: 1px solid {accent}; }}
 QDialog QListView::item {{ padding: 8px 12px; border-radius: 8px; color: {text}; }}
 QDialog QListView::item:selected {{ background: {accent_soft}; color: {text}; }}
 QDialog QListView::item:hover:!selected {{ background: {hover}; }}
