@@ -59,7 +59,9 @@ class ClusterInThread:
 class Person:
     """Somebody at a window."""
 
-    def __init__(self, qtbot: QtBot, name: str, peer: str, address: ClusterAddress, state_dir: Path) -> None:
+    def __init__(
+        self, qtbot: QtBot, name: str, peer: str, address: ClusterAddress, state_dir: Path, *, is_new: bool = True
+    ) -> None:
         self.name, self.peer = name, peer
         self.window = MainWindow(LIGHT)
         self.bridge = Bridge(connector(state_dir), self.window.app_state.apply)
@@ -67,11 +69,14 @@ class Person:
         qtbot.addWidget(self.window)
         self.bridge.start()
         self.window.show()
-        page = self.window.sign_in
-        page.fill(address, name)
-        page.password.setText(PASSWORD)
-        page.password.repeated.setText(PASSWORD)
-        page.create_button.click()
+        if is_new:
+            page = self.window.sign_in
+            page.fill(address, name)
+            page.password.setText(PASSWORD)
+            page.password.repeated.setText(PASSWORD)
+            page.create_button.click()
+        else:
+            self.window.resume(address, name)
         self.typed: list[str] = []
         self.typed_at: dict[str, float] = {}
         self.accepted_at: dict[str, float] = {}

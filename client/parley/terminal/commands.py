@@ -35,7 +35,7 @@ from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.json_result import present, record
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.outage import Outage, fails_with_tls, raise_for_tls, said_after
+from parley.terminal.outage import Outage, fails_with_tls, raise_for_tls, said_after, said_if_slow
 from parley.terminal.password import confirm, read_body, read_password
 from parley.terminal.refusals import Refusals, connected, superseded_text
 from parley.terminal.signals import Interrupted
@@ -67,7 +67,8 @@ async def register(
     """Create an account, call `then`, and sign in, unless another account is in use on this machine."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
-        await client.register(name, password, code)
+        async with said_if_slow(note):
+            await client.register(name, password, code)
         then()
         if options.account and options.account.lower() != name.lower():
             note(
@@ -86,7 +87,8 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
     password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
     async with options.client(resume=False) as client:
         try:
-            await client.login(name, password, end_oldest_device=end_oldest)
+            async with said_if_slow(note):
+                await client.login(name, password, end_oldest_device=end_oldest)
         except TooManyDevicesError as error:
             if not sys.stdin.isatty():
                 raise

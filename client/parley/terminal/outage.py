@@ -5,11 +5,12 @@ A CA or certificate that is wrong for every node does not mend itself, so it end
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 from parley import ConnectionState, NoMajorityError, ParleyClient, ParleyError, TlsError, UnreachableError
 
 NOT_CONNECTED_S = 3.0
+SLOW_S = 2.0
 _RECEIVING = (ConnectionState.CONNECTED, ConnectionState.SHARED)
 _WITHOUT = (ConnectionState.CONNECTING, ConnectionState.SEARCHING, ConnectionState.NO_MAJORITY)
 
@@ -73,3 +74,8 @@ async def said_after(seconds: float, text: str, note: Callable[[str], None]) -> 
         yield
     finally:
         timer.cancel()
+
+
+def said_if_slow(note: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+    """Print that the body waits for the cluster, if it takes long."""
+    return said_after(SLOW_S, "Waiting for the cluster, which needs a majority of its nodes ...", note)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from parley.terminal import commands, outage
 from parley.terminal.exits import ExitCode
+from parley.terminal.options import ConnectionOptions
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD
 from tests.unit.client.terminal import on_terminal
@@ -22,6 +24,20 @@ async def test_who_registers_is_signed_in(tmp_path: Path) -> None:
         del parley.environment["PARLEY_HOSTS"], parley.environment["PARLEY_INSECURE"]
         assert (await parley("send", "anna", "hello")).code == ExitCode.OK
         assert cluster.rows("SELECT body FROM messages") == [("hello",)]
+
+
+async def test_a_cluster_that_answers_late_is_told_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a majority, `parley register`, `login` and `join` said nothing for ten seconds."""
+    monkeypatch.setattr(outage, "SLOW_S", 0.0)
+    monkeypatch.setenv("PARLEY_PASSWORD", PASSWORD)
+    async with running_cluster() as cluster:
+        cluster.nodes[0].faults.delay_s = 0.05
+        options = ConnectionOptions((cluster.nodes[0].address,), None, True, "", tmp_path)
+        await commands.register(options, "anna", code="", password_stdin=False)
+    told = capsys.readouterr().err
+    assert told.index("Waiting for the cluster") < told.index("The account anna was created.")
 
 
 async def test_registering_takes_nobody_elses_place_on_this_machine(tmp_path: Path) -> None:
