@@ -69,6 +69,29 @@ async def test_a_client_without_a_connection_knows_what_was_put_away_and_cannot_
             assert mark(anna, sent.conversation_id) == sent.message_id
 
 
+async def test_another_window_on_the_same_files_learns_what_was_put_away(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        sent = await (await anna.send("anna", "note")).accepted()
+        async with make_client(cluster, tmp_path, account="anna") as window:
+            await until(lambda: mark(window, sent.conversation_id) == 0, "the other window knows the conversation")
+            await anna.put_away("anna")
+            await until(lambda: mark(window, sent.conversation_id) == sent.message_id, "the other window knows it")
+            await window.bring_back("anna")
+            await until(lambda: mark(anna, sent.conversation_id) == 0, "the first window knows it")
+
+
+async def test_what_was_put_away_while_a_device_was_away_is_known_after_its_list(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path / "a") as anna:
+        sent = await (await anna.send("anna", "note")).accepted()
+        async with signed_in(cluster, tmp_path / "b") as elsewhere:
+            await elsewhere.conversations()
+            assert mark(elsewhere, sent.conversation_id) == 0
+        await anna.put_away("anna")
+        async with make_client(cluster, tmp_path / "b", account="anna") as elsewhere:
+            await elsewhere.conversations()
+            assert mark(elsewhere, sent.conversation_id) == sent.message_id
+
+
 async def test_the_commands_put_away_and_the_list_shows_it_at_its_end(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         for name in ("bob", "anna", "carl"):
