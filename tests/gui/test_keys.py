@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -10,7 +13,10 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from parley import MessageStatus
+from parley.gui.shortcuts import ELSEWHERE, IN_WINDOW
 from tests.gui.test_main_window import Desktop, Keep
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "people.md"
 
 
 @pytest.fixture
@@ -83,3 +89,9 @@ def test_up_says_why_the_last_message_cannot_be_changed_while_it_is_under_way(de
     QTest.keyClick(desktop.window.chat.composer.editor, Qt.Key.Key_Up)
     assert "under way" in desktop.note
     assert desktop.field == ""
+
+
+def test_the_tutorial_has_every_key_that_the_window_lists() -> None:
+    table = TUTORIAL.read_text().split("## All keys")[1]
+    told = {key for line in table.splitlines() for key in re.split(r",? and |, |\| | ", line)}
+    assert {key.rstrip(",") for key, _ in (*IN_WINDOW, *ELSEWHERE)} <= {key.rstrip(",") for key in told}

@@ -407,7 +407,7 @@ class InProcessReplica:
     async def read_barrier(self) -> int:
         """The applied index, where there is a majority."""
         if self._node.faults.no_majority:
-            raise UnavailableError("no majority confirmed in time what is newest")
+            raise UnavailableError("no majority of nodes answered in time")
         return self.machine.applied_index
 
     def next_role_change(self) -> asyncio.Future[None]:

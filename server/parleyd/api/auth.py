@@ -136,7 +136,7 @@ class Authenticator:
             async with asyncio.timeout_at(deadline):
                 return await self._state.read_barrier()
         except TimeoutError:
-            raise UnavailableError("no majority confirmed in time what is newest") from None
+            raise UnavailableError("no majority of nodes answered in time") from None
 
     async def _wait_applied(self, index: int, deadline: float, otherwise: str) -> None:
         try:

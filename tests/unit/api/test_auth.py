@@ -102,5 +102,5 @@ async def test_a_node_that_nobody_confirms_anything_to_says_that_there_is_no_maj
     monkeypatch.setattr(auth, "STATE_WAIT_S", 0.01)
     node = LaggingNode()
     monkeypatch.setattr(node, "read_barrier", asyncio.Event().wait)
-    with pytest.raises(UnavailableError, match="no majority confirmed"):
+    with pytest.raises(UnavailableError, match="no majority of nodes answered"):
         await Authenticator(cast(Any, node)).read_barrier()
