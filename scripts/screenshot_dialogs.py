@@ -27,6 +27,20 @@ from parley.gui import account_menu, events
 from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
 from parley.gui.shortcuts import show_settings, show_shortcuts
+from parley.inviting import InvitationFile
+
+# Of nobody: its key was thrown away.
+_CA = """-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUKlVnP0VUgSjHBHvjsA+w3D598SMwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEd2FyZDAgFw0yNjExMjgwOTQyMzRaGA8yMTI2MTEwNDA5NDIz
+NFowDzENMAsGA1UEAwwEd2FyZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLf4
+qECMJvj++ejcoTJXOLLjn7slNoM0kwZJGC3X8njo8MUIy3aYAujaBsxhVFdSeVH8
+HAQ5wdIb0E4ehXt1uVmjUzBRMB0GA1UdDgQWBBT92ML6B+le1uxfcJe5EnzTcmPQ
+rjAfBgNVHSMEGDAWgBT92ML6B+le1uxfcJe5EnzTcmPQrjAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIATNEatGH1zk33wGYA61EgVJOIewUYHct8RB
+5BX1xzUFAiAeI4r01ucvw3izFUKxnaDq4gr/mkB2TyD70yKmnIkxvA==
+-----END CERTIFICATE-----
+"""
 
 
 def settings(window: MainWindow) -> None:
@@ -92,6 +106,13 @@ def transfer(window: MainWindow) -> None:
     panel = window.account_dialogs.cluster
     if panel.dialog is not None:
         panel.dialog.transfer.click()
+
+
+def invitation(window: MainWindow) -> None:
+    """Show the invitation that an administrator has just made."""
+    cluster(window)
+    made = InvitationFile("ward", ("10.0.4.11:7600",), _CA, "kim", "abcde-fghjk-mnpqr", 1_900_000_000_000)
+    window.account_dialogs.cluster.told(events.InvitationMade(made))
 
 
 def cluster_for_people(window: MainWindow) -> None:
@@ -233,6 +254,7 @@ DIALOGS: tuple[tuple[str, Callable[[MainWindow], None]], ...] = (
     ("gui-large-text", large_text),
     ("gui-cluster", cluster),
     ("gui-transfer", transfer),
+    ("gui-invitation", invitation),
     ("gui-cluster-for-people", cluster_for_people),
     ("gui-updated", updated),
     ("gui-display-name", display_name),

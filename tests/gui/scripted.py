@@ -278,6 +278,10 @@ class ScriptedAccount:
         ]
 
 
+INVITATION_CODE = "abcde-fghjk-mnpqr"
+INVITATION_ENDS_MS = 1_900_000_000_000
+
+
 class ScriptedAdministration:
     """What an administrator asks for."""
 
@@ -290,6 +294,15 @@ class ScriptedAdministration:
         if not self.sdk.administrator:
             raise RefusedError("ann is no administrator. Nothing was changed.")
         return ()
+
+    async def create_invitation(self, valid_s: int = 0) -> tuple[str, int]:
+        self.reach()
+        self.sdk.asked.append(("invite", valid_s, ()))
+        return INVITATION_CODE, INVITATION_ENDS_MS
+
+    async def withdraw_invitation(self, invitation_id: str) -> None:
+        self.reach()
+        self.sdk.asked.append(("withdraw", 0, (invitation_id,)))
 
     async def node_status(self, address: str) -> NodeStatus:
         if self.sdk.node_fails is not None:

@@ -19,8 +19,8 @@ from parley.cli import app
 from parley.gui.app_state import VisiblePage
 from parley.gui.commands import Invited
 from parley.gui.invitation import show_invitation
+from parley.inviting import InvitationFile
 from parley.terminal.contexts import Contexts
-from parley.terminal.invitation_file import InvitationFile
 from tests.gui.test_main_window import HERE, Desktop, Keep
 
 CODE = "abcdefghj-kmnpqrstu-vwxyz2345"

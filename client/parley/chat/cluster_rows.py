@@ -184,11 +184,6 @@ def add_command(account: str) -> str:
     return f"parley cluster invite-node --account {shlex.quote(safe_name(account))}"
 
 
-def invite_command(account: str) -> str:
-    """Return the command that prints an invitation for a new person, whose NAME is to be filled in."""
-    return f"parley invite NAME --account {shlex.quote(safe_name(account))}"
-
-
 def remove_command(name: str, account: str) -> str:
     """Return the command that removes a node."""
     return f"parley cluster remove {shlex.quote(safe_name(name))} --account {shlex.quote(safe_name(account))}"

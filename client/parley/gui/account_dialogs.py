@@ -22,15 +22,11 @@ from parley.gui.direction import Sentence
 from parley.gui.events import (
     AccountTold,
     Action,
-    ClusterTold,
     DevicesListed,
     HiddenTold,
-    LeaderTold,
     NameTold,
     PasswordChanged,
     Refused,
-    RightsTold,
-    SuspensionTold,
     Unlocked,
 )
 from parley.gui.name_dialog import NameDialog
@@ -216,10 +212,10 @@ class AccountDialogs(QObject):
                     self.settings.show_hidden(hidden)
             case NameTold(name, changed=changed):
                 return self._name_told(name, changed=changed)
-            case RightsTold() | ClusterTold() | LeaderTold() | SuspensionTold():
-                self.cluster.told(answer)
             case Unlocked(problem):
                 self.unlock_answered.emit(problem)
+            case _:
+                self.cluster.told(answer)
         return ""
 
     def _name_told(self, name: str, *, changed: bool) -> str:

@@ -204,6 +204,8 @@ class ChatAppState:
                 | events.ClusterTold()
                 | events.LeaderTold()
                 | events.SuspensionTold()
+                | events.InvitationMade()
+                | events.InvitationWithdrawn()
             ):
                 self._listener.account_told(event)
             case events.ClusterNoted(text):

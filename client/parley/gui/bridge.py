@@ -133,16 +133,10 @@ class Bridge(QObject):
         self._ask(Action.EDIT, edit, target, body)
 
     def cancel(self, local_id: int) -> None:
-        async def cancel(worker: ClientWorker) -> None:
-            await (await worker.client()).cancel(local_id)
-
-        self._ask(Action.CANCEL, cancel)
+        self._call(Action.CANCEL, lambda client: client.cancel(local_id))
 
     def retry(self, local_id: int) -> None:
-        async def retry(worker: ClientWorker) -> None:
-            await (await worker.client()).retry(local_id)
-
-        self._ask(Action.RETRY, retry)
+        self._call(Action.RETRY, lambda client: client.retry(local_id))
 
     def resend_lost(self, ids: list[int]) -> None:
         self._ask(Action.LOST, lambda worker: worker.change_lost(resend=ids))
@@ -154,34 +148,19 @@ class Bridge(QObject):
         self._ask(Action.OTHER, lambda worker: worker.load_draft(target))
 
     def save_draft(self, target: Target, body: str) -> None:
-        async def save(worker: ClientWorker) -> None:
-            await (await worker.client()).save_draft(target, body)
-
-        self._ask(Action.OTHER, save)
+        self._call(Action.OTHER, lambda client: client.save_draft(target, body))
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
-        async def mark(worker: ClientWorker) -> None:
-            await (await worker.client()).mark_read(conversation_id, up_to)
-
-        self._ask(Action.OTHER, mark)
+        self._call(Action.OTHER, lambda client: client.mark_read(conversation_id, up_to))
 
     def mute(self, target: Target, *, muted: bool) -> None:
-        async def mute(worker: ClientWorker) -> None:
-            await (await worker.client()).mute(target, muted=muted)
-
-        self._ask(Action.OTHER, mute)
+        self._call(Action.OTHER, lambda client: client.mute(target, muted=muted))
 
     def put_away(self, target: Target, up_to: int) -> None:
-        async def put_away(worker: ClientWorker) -> None:
-            await (await worker.client()).put_away(target, up_to=up_to)
-
-        self._ask(Action.OTHER, put_away)
+        self._call(Action.OTHER, lambda client: client.put_away(target, up_to=up_to))
 
     def bring_back(self, target: Target) -> None:
-        async def bring_back(worker: ClientWorker) -> None:
-            await (await worker.client()).bring_back(target)
-
-        self._ask(Action.OTHER, bring_back)
+        self._call(Action.OTHER, lambda client: client.bring_back(target))
 
     def change_password(self, old: str, new: str) -> None:
         self._ask(Action.CHANGE_PASSWORD, lambda worker: worker.change_password(old, new))
@@ -213,6 +192,15 @@ class Bridge(QObject):
     def set_suspended(self, name: str, reason: str, *, suspended: bool) -> None:
         self._ask_cluster(lambda client: cluster_requests.set_suspended(client, name, reason, suspended=suspended))
 
+    def invite(self, name: str) -> None:
+        async def invite(worker: ClientWorker) -> None:
+            self._mailbox.put(await cluster_requests.invite(await worker.client(), worker.address, name))
+
+        self._ask(Action.CLUSTER, invite)
+
+    def withdraw_invitation(self, invitation_id: str, name: str) -> None:
+        self._ask_cluster(lambda client: cluster_requests.withdraw(client, invitation_id, name))
+
     def list_channels(self) -> None:
         self._ask(Action.OTHER, lambda worker: worker.list_channels())
 
@@ -220,16 +208,10 @@ class Bridge(QObject):
         self._ask(Action.OTHER, lambda worker: worker.join_channel(conversation_id))
 
     def leave_channel(self, conversation_id: int) -> None:
-        async def leave(worker: ClientWorker) -> None:
-            await (await worker.client()).leave_channel(conversation_id)
-
-        self._ask(Action.OTHER, leave)
+        self._call(Action.OTHER, lambda client: client.leave_channel(conversation_id))
 
     def add_member(self, conversation_id: int, name: str) -> None:
-        async def add(worker: ClientWorker) -> None:
-            await (await worker.client()).add_members(conversation_id, (name,))
-
-        self._ask(Action.OTHER, add)
+        self._call(Action.OTHER, lambda client: client.add_members(conversation_id, (name,)))
 
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.ask_receipts(conversation_id, message_id))
@@ -258,6 +240,12 @@ class Bridge(QObject):
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 
     # ---- on the SDK's loop
+
+    def _call(self, action: Action, calling: Callable[[Client], Coroutine[Any, Any, object]]) -> None:
+        async def call(worker: ClientWorker) -> None:
+            await calling(await worker.client())
+
+        self._ask(action, call)
 
     def _ask_cluster(self, asking: Callable[[Client], Coroutine[Any, Any, Event]]) -> None:
         self._ask_client(Action.CLUSTER, asking)

@@ -54,7 +54,7 @@ class ClientWorker:
     ) -> None:
         """Make the worker. It does nothing before run()."""
         self._connect = connect
-        self._address = address
+        self.address = address
         self._account = account
         self._put = put
         self._wait_for_capacity = wait_for_capacity
@@ -70,7 +70,7 @@ class ClientWorker:
     async def run(self) -> None:
         """Enter the client, serve until leave(), and leave it."""
         try:
-            async with self._connect(self._address, self._account) as client:
+            async with self._connect(self.address, self._account) as client:
                 self._ready.set_result(client)
                 try:
                     await self._leaving.wait()

@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
     QHeaderView,
     QLabel,
-    QLineEdit,
     QMessageBox,
     QPushButton,
     QTableWidget,
@@ -26,7 +24,6 @@ from parley.chat import (
     COLUMNS,
     NodeRow,
     add_command,
-    invite_command,
     node_rows,
     panel_lines,
     reached_text,
@@ -36,42 +33,29 @@ from parley.chat import (
     status_line,
     transfer_text,
 )
+from parley.gui.command_line import CommandLine
 from parley.gui.commands import Commands
 from parley.gui.direction import Sentence, apart
-from parley.gui.events import ClusterAnswer, ClusterTold, LeaderTold, RightsTold, SuspensionTold
+from parley.gui.events import (
+    ClusterAnswer,
+    ClusterTold,
+    InvitationMade,
+    InvitationWithdrawn,
+    LeaderTold,
+    RightsTold,
+    SuspensionTold,
+)
+from parley.gui.inviting import InvitationDialog, InviteRow
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.suspension_row import RELEASED_TEXT, SUSPENDED_TEXT, SuspensionRow
 from parley.gui.theme import GRID
+from parley.inviting import InvitationFile
 
 TICK_MS = 1000
 ASK_EVERY_TICKS = 2
 ASK_RIGHTS_EVERY_TICKS = 5
 SIZE = QSize(112 * GRID, 64 * GRID)
 ROW_HEIGHT = 4 * GRID
-
-
-class _Command(QObject):
-    """A command for a terminal: its purpose, its text, and a button that copies it."""
-
-    def __init__(self, grid: QGridLayout, row: int) -> None:
-        super().__init__()
-        self.label, self.field, self.copy = Sentence(wraps=False), QLineEdit(), QPushButton("Copy")
-        self.label.setBuddy(self.field)
-        self.field.setReadOnly(True)
-        self.copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.field.text()))
-        for column, widget in enumerate((self.label, self.field, self.copy)):
-            grid.addWidget(widget, row, column)
-
-    def show_command(self, purpose: str, command: str) -> None:
-        """Show a command. Without one, nothing is visible."""
-        self.label.setText(purpose)
-        self.field.setAccessibleName(f"{purpose}: command for a terminal")
-        self.copy.setAccessibleName(f"Copy the command: {purpose}")
-        if command != self.field.text():
-            self.field.setText(command)
-            self.field.setCursorPosition(0)
-        for widget in (self.label, self.field, self.copy):
-            widget.setVisible(bool(command))
 
 
 class ClusterDialog(PlainDialog):
@@ -93,8 +77,10 @@ class ClusterDialog(PlainDialog):
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         self.column.addLayout(grid)
-        self.invite, self.add, self.remove = (_Command(grid, row) for row in range(3))
+        self.add, self.remove = (CommandLine(grid, row) for row in range(2))
+        self.invite = InviteRow(commands, self.under_way)
         self.suspension = SuspensionRow(commands, self.under_way)
+        self.column.addWidget(self.invite)
         self.column.addWidget(self.suspension)
         self.transfer = QPushButton("Transfer leadership")
         self.transfer.clicked.connect(self._ask_transfer)
@@ -104,7 +90,7 @@ class ClusterDialog(PlainDialog):
         self.leave.clicked.connect(self.accept)
         self.end_with(self.transfer, self.leave)
         self.table.itemSelectionChanged.connect(self._choose)
-        for widget in (self.table, self.said, self.suspension):
+        for widget in (self.table, self.said, self.invite, self.suspension):
             widget.hide()
         self._choose()
 
@@ -117,7 +103,7 @@ class ClusterDialog(PlainDialog):
 
     def show_rights(self, *, administrator: bool) -> None:
         """Show the table to administrators."""
-        for widget in (self.table, self.said, self.suspension, self.transfer):
+        for widget in (self.table, self.said, self.invite, self.suspension, self.transfer):
             widget.setVisible(administrator)
         self.details.setVisible(not administrator)
         self.note.setText("Asking the nodes…" if administrator else "")
@@ -222,7 +208,6 @@ class ClusterDialog(PlainDialog):
         self.transfer.setEnabled(row is not None and row.can_lead and not self._is_transferring)
         self.transfer.setText(f"Transfer leadership to {row.name}" if row and row.can_lead else "Transfer leadership")
         is_shown = not self.table.isHidden()
-        self.invite.show_command("Invite somebody", invite_command(self._account) if is_shown else "")
         self.add.show_command("Add a node", add_command(self._account) if is_shown else "")
         named = row.name if row is not None and is_shown else ""
         self.remove.show_command(f"Remove {named}", remove_command(named, self._account) if named else "")
@@ -258,6 +243,7 @@ class ClusterPanel(QObject):
         self._timer.timeout.connect(self.tick)
         self.dialog: ClusterDialog | None = None
         self.question: QMessageBox | None = None
+        self.invitation: InvitationDialog | None = None
 
     def open(self) -> None:
         """Show the panel, and ask."""
@@ -305,12 +291,21 @@ class ClusterPanel(QObject):
                 if self.dialog is not None:
                     said = SUSPENDED_TEXT if suspended else RELEASED_TEXT
                     self.dialog.handled(said.format(name=safe_name(name)))
+            case InvitationMade(invitation):
+                if self.dialog is not None:
+                    self.dialog.handled(f"{safe_name(invitation.account)} is invited.")
+                self._show_invitation(invitation)
+            case InvitationWithdrawn():
+                if self.invitation is not None:
+                    self.invitation.withdrawn()
 
     def refused(self, text: str) -> bool:
         """Show why something was not done. Return false if the panel is closed and nobody waits for it."""
         self._is_asking = False
         self._ticks = 0
-        if self.dialog is not None:
+        if self.invitation is not None and self.invitation.is_withdrawing:
+            self.invitation.tell(text)
+        elif self.dialog is not None:
             self.dialog.tell(text)
         return True
 
@@ -318,6 +313,7 @@ class ClusterPanel(QObject):
         """Close the panel and forget the rights, because nobody is signed in any more."""
         self._administrator = None
         self._is_asking = False
+        self._close_invitation()
         if self.dialog is not None:
             self.dialog.reject()
 
@@ -329,6 +325,23 @@ class ClusterPanel(QObject):
             self._commands().ask_rights()
         else:
             self._commands().ask_cluster()
+
+    def _show_invitation(self, invitation: InvitationFile) -> None:
+        """Show what was made, also if the panel was closed meanwhile: there is no other way to its code."""
+        self._close_invitation()
+
+        def take_back() -> None:
+            self._commands().withdraw_invitation(invitation.id, invitation.account)
+
+        dialog = self.invitation = InvitationDialog(invitation, take_back, self.dialog or self._window)
+        dialog.finished.connect(self._close_invitation)
+        dialog.open()
+
+    def _close_invitation(self) -> None:
+        dialog, self.invitation = self.invitation, None
+        if dialog is not None:
+            dialog.reject()
+            dialog.deleteLater()
 
     def _confirm_transfer(self, name: str, leader: str) -> None:
         if self.question is not None:
@@ -355,6 +368,7 @@ class ClusterPanel(QObject):
     def _closed(self) -> None:
         self._timer.stop()
         dialog, self.dialog = self.dialog, None
+        self._close_invitation()
         if self.question is not None:
             self.question.reject()
         if dialog is not None:

@@ -2,13 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
-from parley import ClientState, ConnectionState, Node, RefusedError
+from parley import ClientState, ConnectionState, Node, RefusedError, parse_endpoints
 from parley.chat import people_note
+from parley.gui.commands import ClusterAddress
 from parley.gui.defects import as_parley_error
-from parley.gui.events import ClusterNoted, ClusterTold, Event, LeaderTold, RightsTold, SuspensionTold
+from parley.gui.events import (
+    ClusterNoted,
+    ClusterTold,
+    Event,
+    InvitationMade,
+    InvitationWithdrawn,
+    LeaderTold,
+    RightsTold,
+    SuspensionTold,
+)
 from parley.gui.port import Client
+from parley.inviting import draft_invitation, read_ca
 
 LOOK_EVERY_S = 1.0
 CHECK_EVERY_S = 300.0
@@ -43,6 +55,20 @@ async def set_suspended(client: Client, name: str, reason: str, *, suspended: bo
     else:
         await administration.release_account(name)
     return SuspensionTold(name, suspended)
+
+
+async def invite(client: Client, address: ClusterAddress, name: str) -> Event:
+    """Make an invitation for a new person to the cluster at this address."""
+    hosts = [str(endpoint) for endpoint in parse_endpoints([address.hosts])]
+    draft = await draft_invitation(client, name, hosts, read_ca(address.ca))
+    code, expires_at_ms = await (await client.administration()).create_invitation()
+    return InvitationMade(replace(draft, code=code, expires_at_ms=expires_at_ms))
+
+
+async def withdraw(client: Client, invitation_id: str, name: str) -> Event:
+    """Take an invitation back."""
+    await (await client.administration()).withdraw_invitation(invitation_id)
+    return InvitationWithdrawn(name)
 
 
 class NoteTimes:

@@ -147,6 +147,12 @@ class Commands(Protocol):
     def set_suspended(self, name: str, reason: str, *, suspended: bool) -> None:
         """Suspend an account, or release it."""
 
+    def invite(self, name: str) -> None:
+        """Make an invitation for a new person."""
+
+    def withdraw_invitation(self, invitation_id: str, name: str) -> None:
+        """Take back the invitation that was made for a person."""
+
     def mute(self, target: Target, *, muted: bool) -> None:
         """Mute a conversation, or end that."""
 

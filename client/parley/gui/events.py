@@ -19,6 +19,7 @@ from parley import (
     Outgoing,
     Target,
 )
+from parley.inviting import InvitationFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,20 @@ class SuspensionTold:
 
 
 @dataclass(frozen=True, slots=True)
+class InvitationMade:
+    """An invitation was made here, for whoever gets it."""
+
+    invitation: InvitationFile
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationWithdrawn:
+    """The invitation for this name was taken back, if nobody has used it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterNoted:
     """What people should know of the cluster now. Mostly empty."""
 
@@ -262,7 +277,7 @@ class Refused:
 
 
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
-ClusterAnswer = RightsTold | ClusterTold | LeaderTold | SuspensionTold
+ClusterAnswer = RightsTold | ClusterTold | LeaderTold | SuspensionTold | InvitationMade | InvitationWithdrawn
 AccountTold = PasswordChanged | DevicesListed | HiddenTold | NameTold | Unlocked | ClusterAnswer
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = ClusterNoted | DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused

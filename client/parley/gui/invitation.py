@@ -33,7 +33,7 @@ class InvitationOnPage(QObject):
         page.fill(address, invited.account)
         page.subtitle.setTextFormat(Qt.TextFormat.PlainText)
         page.subtitle.setText(invited.about)
-        self._fingerprint = QLabel("\n".join(_in_lines(one) for one in invited.fingerprints))
+        self._fingerprint = QLabel("\n".join(in_lines(one) for one in invited.fingerprints))
         self._fingerprint.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self._fingerprint.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._fingerprint.setAccessibleName("Fingerprint of the CA")
@@ -76,7 +76,8 @@ class InvitationOnPage(QObject):
         self.deleteLater()
 
 
-def _in_lines(fingerprint: str) -> str:
+def in_lines(fingerprint: str) -> str:
+    """Return a fingerprint in two lines, as it is compared."""
     pairs = fingerprint.split(":")
     return ":\n".join(":".join(pairs[at : at + PAIRS_IN_LINE]) for at in range(0, len(pairs), PAIRS_IN_LINE))
 

@@ -9,7 +9,6 @@ a message could go to another cluster.
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any
 
 from parley import BadInputError, ParleyError, StateDirectory, parse_json, read_private, replace_private
 from parley.chat import safe_name
+from parley.inviting import check_context_name, is_context_name
 
 FORMAT = 1
 FILE = "contexts.json"
 MAX_BYTES = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KINDS: dict[str, type] = {"hosts": list, "ca": str, "insecure": bool, "account": str}
 
 
@@ -37,16 +36,6 @@ class Context:
     def to_json(self) -> dict[str, object]:
         """Return the values for the file and for --json."""
         return {"hosts": list(self.hosts), "ca": self.ca, "insecure": self.insecure, "account": self.account}
-
-
-def check_context_name(name: str) -> str:
-    """Return the name if a context may have it. Raise BadInputError otherwise."""
-    if not _NAME.fullmatch(name):
-        raise BadInputError(
-            f"{name!r} cannot be the name of a context. Nothing was changed. Use 1 to 64 letters, digits, '.', "
-            "'_' and '-'. Begin with a letter or digit."
-        )
-    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +76,7 @@ class Contexts:
             known = ", ".join(sorted(self.by_name)) or "none"
             raise BadInputError(
                 f"There is no context {name!r} ({source}). Nothing was done. Known are: {known}. To make one: parley "
-                f"context add {name if _NAME.fullmatch(name) else 'NAME'} --host HOST:PORT --ca FILE."
+                f"context add {name if is_context_name(name) else 'NAME'} --host HOST:PORT --ca FILE."
             )
         return found
 
@@ -121,7 +110,7 @@ def dangling_link(path: Path) -> Path | None:
 
 
 def _parse(path: Path, name: str, value: Any) -> Context:
-    if not _NAME.fullmatch(name):
+    if not is_context_name(name):
         raise _damaged(path, f"{name!r} cannot be the name of a context")
     if not isinstance(value, dict):
         raise _damaged(path, f"the context {name} is no object")

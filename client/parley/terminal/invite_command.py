@@ -1,7 +1,6 @@
-"""`parley invite`: what an administrator sends to a new person. invitation_file.py has its form."""
+"""`parley invite`: what an administrator sends to a new person. parley.inviting has its form."""
 
 import asyncio
-import hashlib
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,23 +11,17 @@ import typer
 from parley import (
     Administration,
     BadInputError,
-    ClusterStatus,
-    ParleyClient,
     ParleyError,
     check_account_name,
-    parse_endpoints,
 )
+from parley.inviting import SUFFIX, InvitationFile, check_context_name, draft_invitation, new_file, read_ca
 from parley.terminal import text
 from parley.terminal.cluster_admin import SHOWN_OF_ID
 from parley.terminal.command_line import with_connection_options
 from parley.terminal.commands import note, say
-from parley.terminal.contexts import check_context_name
-from parley.terminal.invitation_file import MAX_HOSTS, SUFFIX, InvitationFile, certificates, new_file, to_pem
 from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.signals import Interrupted
-
-_DEFAULT_NAME = "parley"
 
 
 @with_connection_options
@@ -55,30 +48,18 @@ async def invite(
     The other person opens it with `parley gui` or `parley join`. It is a secret until it is used, and works once.
     """
     options.must_name_account()
-    check_account_name(name)
+    check_account_name(name)  # before anything is asked or made
     if cluster:
         check_context_name(cluster)
     path = None if file is None else file if file.name.lower().endswith(SUFFIX) else file.with_name(file.name + SUFFIX)
     if path is not None and path.exists():
         raise BadInputError(f"There is a file {path} already. Nobody was invited. Name another one.")
-    ca = _ca_of(options)
+    ca = read_ca(options.ca)
     async with options.client() as client:
-        hosts = await _hosts(client, options)
-        if not ca and not all(endpoint.is_loopback for endpoint in parse_endpoints(hosts)):
-            raise BadInputError(
-                "This cluster is used without TLS. Nobody was invited, because others on the network could read the "
-                "password. Sign in with --ca FILE first."
-            )
-        if await client.list_accounts(name):
-            raise BadInputError(
-                f"There is an account {name} already. Nobody was invited. Name another one. Who has that account uses "
-                f"it on another machine with: parley login {name}."
-            )
-        called = cluster or options.context or _name_of(hosts[0])
-        draft = InvitationFile(called, hosts, ca, name, code="", expires_at_ms=0)
+        draft = await draft_invitation(client, name, options.hosts, ca, cluster or options.context)
         made = await make_invitation(await client.administration(), draft, path, days)
         record(
-            cluster=called,
+            cluster=made.cluster,
             link="" if path else made.to_link(),
             file=str(path or ""),
             expires_at_ms=made.expires_at_ms,
@@ -89,7 +70,7 @@ async def invite(
             what, opened = f"{path} was written.", f"parley gui {path.name}, or parley join {path.name}"
         note(
             f"{what} It works once, until {text.time_text(made.expires_at_ms)}. Who has it can join: send it where "
-            f"only {name} reads it. It is opened with: {opened}. To take it back: {_to_withdraw(_id_of(made.code))}"
+            f"only {name} reads it. It is opened with: {opened}. To take it back: {_to_withdraw(made.id)}"
         )
         for one in made.fingerprints:
             note(f"Tell {name} the fingerprint of the CA in another way (SHA-256): {one}")
@@ -118,7 +99,7 @@ async def make_invitation(
         )
     except Exception:
         if made.code:
-            await _withdraw(administration, _id_of(made.code))
+            await _withdraw(administration, made.id)
         raise
     return made
 
@@ -137,51 +118,3 @@ async def _withdraw(administration: Administration, invitation_id: str) -> None:
 
 def _to_withdraw(invitation_id: str) -> str:
     return f"parley cluster invitations --withdraw {invitation_id[:SHOWN_OF_ID]}"
-
-
-def _id_of(code: str) -> str:
-    """Return the id under which the cluster lists a code."""
-    return hashlib.sha256(code.replace("-", "").encode()).hexdigest()
-
-
-def _ca_of(options: ConnectionOptions) -> str:
-    """Return the CA as PEM, without anything else that the file holds."""
-    if options.ca is None:
-        return ""
-    try:
-        return to_pem(certificates(options.ca.read_text(encoding="utf-8", errors="replace")))
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"The CA {options.ca} cannot be put into an invitation: {error}. Nobody was invited."
-        ) from error
-
-
-async def _hosts(client: ParleyClient, options: ConnectionOptions) -> tuple[str, ...]:
-    """Return the addresses that the nodes give to clients, or those in use here if other machines cannot use them."""
-    told = _addresses(await client.cluster_status())
-    loopback = all(endpoint.is_loopback for endpoint in parse_endpoints(options.hosts))
-    elsewhere = tuple(host for host in told if not parse_endpoints([host])[0].is_loopback)
-    hosts = (
-        elsewhere if loopback and elsewhere else options.hosts + tuple(h for h in elsewhere if h not in options.hosts)
-    )
-    return hosts[:MAX_HOSTS]
-
-
-def _addresses(status: ClusterStatus) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for node in status.nodes:
-        for member in node.members:
-            try:
-                if len(parse_endpoints([member.client_address])) == 1:
-                    found[member.client_address] = None
-            except BadInputError:
-                continue
-    return tuple(found)
-
-
-def _name_of(host: str) -> str:
-    name = host.rpartition(":")[0]
-    try:
-        return check_context_name(name)
-    except BadInputError:
-        return _DEFAULT_NAME

@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 
 from parley import BadInputError, OutcomeUnknownError, ParleyError, StateDirectory, read_private, replace_private
+from parley.inviting import InvitationFile, fingerprints, is_invitation, read_invitation
 from parley.terminal import channel_commands, commands, text
 from parley.terminal.command_line import PasswordStdin, with_connection_options
 from parley.terminal.commands import note
 from parley.terminal.completion import complete_channel
 from parley.terminal.contexts import Context, Contexts
-from parley.terminal.invitation_file import InvitationFile, fingerprints, is_invitation, read_invitation
 from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 

@@ -10,7 +10,6 @@ from parley import ClientState, ClusterStatus, ConnectionState, Node, NodeStatus
 from parley.chat import (
     StatusLevel,
     add_command,
-    invite_command,
     node_rows,
     panel_lines,
     people_note,
@@ -108,7 +107,6 @@ def test_no_text_of_a_node_hides_or_turns_another_one(field: str) -> None:
 
 def test_commands_name_the_account_and_are_whole_words_for_a_shell() -> None:
     assert add_command("ann") == "parley cluster invite-node --account ann"
-    assert invite_command("ann") == "parley invite NAME --account ann"
     assert remove_command("n3", "ann") == "parley cluster remove n3 --account ann"
     assert remove_command("n3; rm x", "ann") == "parley cluster remove 'n3; rm x' --account ann"
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from parley import BadInputError, ParleyError
+from parley.inviting import LINK, SUFFIX
 from parley.terminal import desktop_entry
 from parley.terminal.exits import ExitCode
-from parley.terminal.invitation_file import LINK, SUFFIX
 from tests.unit.client.test_command import Parley
 from tests.unit.client.test_named_file import KINDS
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from parley import BadInputError, ParleyError
-from parley.terminal.contexts import Context, Contexts
-from parley.terminal.invitation_file import (
+from parley.inviting.invitation_file import (
     LINK,
     MAX_BYTES,
     InvitationFile,
@@ -22,6 +21,7 @@ from parley.terminal.invitation_file import (
     parse_text,
     read_invitation,
 )
+from parley.terminal.contexts import Context, Contexts
 from parley.terminal.join_command import prepare
 from parley.terminal.options import ConnectionOptions
 from tests.unit.client.certificates import Authority

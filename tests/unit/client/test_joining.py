@@ -14,9 +14,9 @@ from typing import NoReturn
 import pytest
 
 from parley import OutcomeUnknownError, ParleyError, RefusedError, UnreachableError
+from parley.inviting import InvitationFile
 from parley.terminal.contexts import Contexts
 from parley.terminal.exits import ExitCode
-from parley.terminal.invitation_file import InvitationFile
 from parley.terminal.invite_command import make_invitation
 from parley.terminal.join_command import join_cluster, prepare
 from parley.terminal.options import ConnectionOptions
@@ -121,7 +121,7 @@ async def test_a_file_that_cannot_be_written_takes_its_invitation_back(
 ) -> None:
     async with cluster_with_boss() as cluster, signed_in(cluster, tmp_path, "boss") as boss:
         administration = await boss.administration()
-        monkeypatch.setattr("parley.terminal.invitation_file.os.fsync", full)
+        monkeypatch.setattr("parley.inviting.invitation_file.os.fsync", full)
         with pytest.raises(ParleyError, match=r"kim cannot be written \(No space left on device\)\. It was removed"):
             await make_invitation(administration, DRAFT, tmp_path / "kim", 7)
         assert (await administration.invitations(), (tmp_path / "kim").exists()) == ((), False)
@@ -139,7 +139,7 @@ async def test_an_invitation_that_cannot_be_taken_back_is_named(
             monkeypatch.setattr("parley.administration.DEADLINE_S", 0.5)
             full()
 
-        monkeypatch.setattr("parley.terminal.invitation_file.os.fsync", breaks)
+        monkeypatch.setattr("parley.inviting.invitation_file.os.fsync", breaks)
         with pytest.raises(ParleyError, match="cannot be written"):
             await make_invitation(administration, DRAFT, tmp_path / "kim", 7)
         cluster.nodes[0].faults.unavailable = ""

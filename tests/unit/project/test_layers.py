@@ -225,6 +225,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.receipts",
         "parley.state_publisher",
     ),
+    "client/parley/inviting": (
+        "parley.cluster_model",
+        "parley.device.profile",
+        "parley.errors",
+        "parley.model",
+        "parley.private_file",
+        "parley.strict_json",
+        "parley.wire.endpoints",
+    ),
     **{f"client/parley/gateway/{module}.py": ("parley.chat",) for module in PURE_GATEWAY},
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }

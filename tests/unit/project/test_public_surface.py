@@ -1,4 +1,4 @@
-"""`parley` and `parley.chat` are the SDK: what front ends, scripts and programs of others need is exported there."""
+"""`parley`, `parley.chat` and `parley.inviting` are the SDK: what front ends, scripts and others need is there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 
 import parley
 import parley.chat
+import parley.inviting
 from tests.unit.project.source import ROOT, imports_under, is_within, python_files
 
 FRONT_ENDS = ("parley.terminal", "parley.gui", "parley.gateway", "parley.cli")
-PUBLIC = {"parley": parley, "parley.chat": parley.chat}
+PUBLIC = {"parley": parley, "parley.chat": parley.chat, "parley.inviting": parley.inviting}
 IMPURE = ("asyncio", "grpc", "os", "pathlib", "prompt_toolkit", "socket", "threading", "PySide6", "parley_proto")
 
 
@@ -60,7 +61,7 @@ def test_all_that_the_root_imports_is_public(package: str) -> None:
 
 
 def test_front_ends_and_scripts_use_only_public_names_of_the_sdk() -> None:
-    assert names_from_inside() == set(), "export them in parley/__init__.py or parley/chat/__init__.py"
+    assert names_from_inside() == set(), "export them in parley, parley.chat or parley.inviting"
 
 
 def test_front_ends_do_not_know_the_wire() -> None:

@@ -24,8 +24,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from parley import BadInputError, JsonError, ParleyError, check_account_name, parse_endpoints, parse_json, read_private
-from parley.terminal.contexts import check_context_name
+from parley.device.profile import check_account_name
+from parley.errors import BadInputError, ParleyError
+from parley.inviting.names import check_context_name
+from parley.private_file import read_private
+from parley.strict_json import JsonError, parse_json
+from parley.wire.endpoints import parse_endpoints
 
 FORMAT = "parley-invite"
 VERSION = 1
@@ -53,6 +57,11 @@ class InvitationFile:
     account: str
     code: str = field(repr=False)
     expires_at_ms: int
+
+    @property
+    def id(self) -> str:
+        """Return the id under which the cluster lists the code."""
+        return hashlib.sha256(self.code.replace("-", "").encode()).hexdigest()
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
