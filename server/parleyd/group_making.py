@@ -24,6 +24,11 @@ from parleyd.settings.table import Settings
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.transport.peer_links import GroupLinks
 
+ENOUGH_BYTES = 2 << 10
+"""Commands that are worth an entry while another one is under way: about six short messages. With more of them, a
+client with 64 in flight waits for itself (docs/PERFORMANCE.md).
+"""
+
 
 def open_group(
     settings: Settings,
@@ -48,6 +53,7 @@ def open_group(
             max_waiting_proposals=settings.max_queued_commands,
             max_waiting_bytes=settings.max_queued_bytes,
             max_pipeline_bytes=settings.max_pipeline_bytes,
+            enough_bytes=ENOUGH_BYTES,
             growing_commands=GROWING,
             loop_lag_ms=settings.loop_lag_ms,
             silence=SilenceBounds(

@@ -103,6 +103,7 @@ class Group:
             settings.max_waiting_proposals,
             settings.max_waiting_bytes,
             settings.max_pipeline_bytes,
+            settings.enough_bytes,
         )
         self._reads = ReadBarriers(self.node_id, start.rng.getrandbits(64), settings.retry_ms)
         self._applied_waits = AppliedWaits()

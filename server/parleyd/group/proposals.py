@@ -57,12 +57,16 @@ class ProposalTable:
     Nothing more is proposed while `max_pipeline_bytes` of this term are proposed and not applied here. So what waits,
     waits here, in the order of fair queueing by bytes: the commands of a session that sends much wait for each other,
     and do not hold up those of others.
+
+    Less than `enough_bytes` wait until the entries before them are applied, as small segments do in TCP (Nagle, RFC
+    896): an entry costs all nodes much more than a command in it.
     """
 
     max_entry_bytes: int
     max_waiting: int = 16_384
     max_waiting_bytes: int = 16 << 20
     max_pipeline_bytes: int = 1 << 20
+    enough_bytes: int = 0
     _waiting_bytes: int = 0
     _order: FairOrder = field(default_factory=FairOrder)
     _gathered: dict[int, Proposal] = field(default_factory=dict)
@@ -107,8 +111,10 @@ class ProposalTable:
         """
         entries: list[tuple[bytes, list[Proposal]]] = []
         # Entries of an earlier term may never be applied here, so they do not count.
-        proposed = sum(entry.size_bytes for entry in self._in_flight.values() if entry.term == term)
-        for proposals in self._split(self._take_fairly(self.max_pipeline_bytes - proposed)):
+        proposed = [entry.size_bytes for entry in self._in_flight.values() if entry.term == term]
+        if proposed and self._waiting_bytes < self.enough_bytes:
+            return entries
+        for proposals in self._split(self._take_fairly(self.max_pipeline_bytes - sum(proposed))):
             batch = state_pb2.CommandBatch(level=level, proposed_at_ms=proposed_at_ms)
             for proposal in proposals:
                 batch.commands.extend(proposal.commands)

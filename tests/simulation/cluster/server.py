@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.simulation import Simulation
 
 MAX_ENTRY_BYTES = 4_096
+ENOUGH_BYTES = 500
 RETAIN_BYTES = 1 << 20
 RETRY_MS = 500
 READ_PATIENCE_MS = 5_000
@@ -228,6 +229,7 @@ class SimulatedServer:
             retry_ms=RETRY_MS,
             log_bounds=LogBounds(plan.retain_entries, RETAIN_BYTES),
             max_entry_bytes=MAX_ENTRY_BYTES,
+            enough_bytes=ENOUGH_BYTES if plan.gathers else 0,
             silence=_silence_bounds(self.tick_ms) if plan.asks_early else NO_SUSPICION,
         )
         start = GroupStart(

@@ -105,6 +105,7 @@ def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
                 channel_changes=False,
                 mutes=False,
                 puts_away=False,
+                gathers=False,
                 asks_early=False,
             )
         ).violation
@@ -121,6 +122,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
             channel_changes=name in NEED_CHANGES_OF_CHANNELS,
             mutes=name in NEED_MUTES,
             puts_away=name in NEED_PUT_AWAY,
+            gathers=False,
         )
         pinned = run_plan(plan)
         found = pinned.violation or any(run_seed(seed).violation for seed in range(300))
@@ -162,7 +164,9 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
-    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False, puts_away=False)
+    plan = replace(
+        draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False, puts_away=False, gathers=False
+    )
     with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
         result = write_timeline(small, tmp_path / "timeline.txt")

@@ -115,6 +115,7 @@ class Dialogue:
         level: int = LEVEL,
         silence: SilenceBounds = NO_SUSPICION,
         loop_lag_ms: float = 0,
+        enough_bytes: int = 0,
     ) -> None:
         self.now_ms = 1_000.0
         self.wall_ms = 77
@@ -133,6 +134,7 @@ class Dialogue:
             growing,
             silence=silence,
             loop_lag_ms=loop_lag_ms,
+            enough_bytes=enough_bytes,
         )
         start = GroupStart(members(*voters), level, (), self.now_ms, random.Random(seed))
         self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
@@ -233,6 +235,20 @@ def test_proposals_gather_while_a_write_is_under_way_and_go_into_the_next_togeth
         assert not sent(effects, M.APPEND)
     [write] = only(StartWrite, one.tell(Written()))
     assert sum(len(persist.entries) for persist in write.writes) == 1
+
+
+def test_a_small_command_is_proposed_when_the_one_before_it_is_applied() -> None:
+    one = leading(enough_bytes=1_000)
+    one.tell(ProposeCommands(1, [COMMAND]))
+    one.do_all()
+    assert not sent(one.tell(ProposeCommands(2, [COMMAND])), M.APPEND)
+    one.do_all()
+    one.acknowledge()
+    one.do_all()
+    assert [answer.token for answer in only(CommandsAnswered, one.said)] == [1]
+    one.acknowledge()
+    one.do_all()
+    assert [answer.token for answer in only(CommandsAnswered, one.said)] == [1, 2]
 
 
 def test_the_time_of_an_entry_is_the_clock_on_the_wall_when_it_was_proposed() -> None:

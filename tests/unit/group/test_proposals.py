@@ -84,6 +84,32 @@ def test_sessions_take_turns_and_the_commands_of_each_stay_in_order() -> None:
     assert table.waiting == 0
 
 
+def test_a_small_command_waits_for_the_entry_before_it_and_shares_the_next_one() -> None:
+    size = of_session(1, 1).ByteSize()
+    table = ProposalTable(max_entry_bytes=10_000, enough_bytes=3 * size)
+    term = Term(2)
+    assert table.gather(1, [of_session(1, 1)])
+    [(_, proposals)] = table.take_entries(0, 1, term)
+    list(table.proposed(Index(5), term, proposals))
+    for number in (2, 3):
+        assert table.gather(number, [of_session(1, number)])
+        assert table.take_entries(0, 1, term) == []
+    list(table.applied(Index(5), term, [result(1)]))
+    [(payload, proposals)] = table.take_entries(0, 1, term)
+    assert numbers([(payload, proposals)]) == [(1, 2), (1, 3)]
+    list(table.proposed(Index(6), term, proposals))
+    for number in (4, 5, 6):
+        assert table.gather(number, [of_session(1, number)])
+    [(payload, proposals)] = table.take_entries(0, 1, term)
+    assert numbers([(payload, proposals)]) == [(1, 4), (1, 5), (1, 6)], "enough for an entry of their own"
+    list(table.proposed(Index(7), term, proposals))
+    assert table.gather(7, [of_session(1, 7)])
+    table.withdraw(7)
+    assert table.gather(8, [of_session(1, 8)])
+    assert table.take_entries(0, 1, term) == []
+    assert numbers(table.take_entries(0, 1, Term(3))) == [(1, 8)], "what an older term left may never be applied"
+
+
 def test_what_is_beyond_the_pipeline_waits_until_something_is_applied_and_nobody_is_held_up() -> None:
     size = of_session(1, 1, padding=1000).ByteSize()
     table = ProposalTable(max_entry_bytes=10_000, max_pipeline_bytes=2 * size)
