@@ -6,8 +6,10 @@ unknown, or a port that is still taken when the node wants to serve.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,8 @@ async def log_in(channel: grpc.aio.Channel) -> None:
 
 async def connect(channel: grpc.aio.Channel) -> None:
     call: Any = MessagingStub(channel).Connect()
-    await call.write(messaging_pb2.ClientFrame())
+    with suppress(asyncio.InvalidStateError):  # the node may have refused the call already
+        await call.write(messaging_pb2.ClientFrame())
     await call.read()
 
 
