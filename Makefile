@@ -33,11 +33,12 @@ test: $(READY) ## Run all tests but the campaigns of make chaos: unit, simulatio
 	python -m pytest -n 3 --dist loadgroup $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
 
-# On their own, because pytest-qt loads Qt for every test of a run.
+# On their own, because pytest-qt loads Qt for every test of a run, and one at a time: beside others a test of two windows
+# once waited in vain.
 .PHONY: test-gui
 test-gui: $(READY) ## Run the tests of the window, without a display
 	@bash scripts/gui_libraries.sh $(BIN)/python
-	python -m pytest -p pytest-qt -n 2 --dist loadgroup tests/gui $(ARGS)
+	python -m pytest -p pytest-qt tests/gui $(ARGS)
 
 .PHONY: chat
 chat: $(READY) ## Chat on the running cluster: make chat ACCOUNT=ann TO=ben
