@@ -95,6 +95,36 @@ def test_what_the_second_window_reads_writes_and_leaves_in_the_field_is_in_the_f
     qtbot.waitUntil(lambda: first.chat.composer.editor.toPlainText() == "not finished", timeout=20_000)
 
 
+def test_a_draft_that_another_window_stores_after_this_one_came_to_the_front_is_shown_unless_something_was_typed(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    """Who changes the window is faster than the disk."""
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    ann, ben = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben")])
+    channel = Target(conversation_id=node.do(lambda: cluster.create_channel(ben, "Ward 4", [ann])))
+    first = signed_in(qtbot, closing, cluster, tmp_path)
+    connected, shared = ConnectionState.CONNECTED, ConnectionState.SHARED
+    qtbot.waitUntil(lambda: first.app_state.client_state.connection is connected, timeout=60_000)
+    second = resumed(qtbot, closing, ClusterAddress(cluster.nodes[0].address, insecure=True), tmp_path / "ann")
+    qtbot.waitUntil(lambda: second.app_state.client_state.connection is shared, timeout=60_000)
+    mine, other = first.chat.composer.editor, second.chat.composer.editor
+    second.open_conversation(channel)
+    first.open_conversation(channel)
+    qtbot.waitUntil(lambda: min(one.chat.rows.rowCount() for one in (first, second)) > 0, timeout=20_000)
+    QTest.keyClicks(other, "not finished")
+    second.save_draft()
+    qtbot.waitUntil(lambda: mine.toPlainText() == "not finished", timeout=20_000)
+    QTest.keyClicks(mine, "!")
+    QTest.keyClicks(other, " yet")
+    second.save_draft()
+    second.open_conversation("ben")
+    QTest.keyClicks(other, "hello")
+    QTest.keyClick(other, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "hello" in previews(first), timeout=20_000)
+    assert mine.toPlainText().endswith("!"), "what was typed here since is newer"
+
+
 def previews(window: MainWindow) -> list[str]:
     model = window.chat.items
     return [model.item(at).preview for at in range(model.rowCount())]

@@ -202,7 +202,7 @@ class Bridge(QObject):
         self._ask_cluster(lambda client: cluster_requests.withdraw(client, invitation_id, name))
 
     def list_channels(self) -> None:
-        self._ask(Action.OTHER, lambda worker: worker.list_channels())
+        self._ask_client(Action.OTHER, cluster_requests.list_channels)
 
     def join_channel(self, conversation_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.join_channel(conversation_id))

@@ -66,6 +66,7 @@ class ClientWorker:
         self._told_conversations: set[int] = set()
         self._stale = asyncio.Event()
         self._draft_turn = asyncio.Lock()  # a message leaves the draft in two steps
+        self._draft_of: Target | None = None  # the conversation whose draft was asked for last
 
     async def run(self) -> None:
         """Enter the client, serve until leave(), and leave it."""
@@ -180,6 +181,8 @@ class ClientWorker:
                     before, read = read, await client.read_positions()
                     self._put(events.ReadHere(dict(read.items() - before.items())))
                     self._stale.set()
+                    if self._draft_of is not None:
+                        group.create_task(self.load_draft(self._draft_of))
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
                     self._put(
@@ -275,6 +278,7 @@ class ClientWorker:
 
     async def open_conversation(self, target: Target) -> None:
         """Send what this device knows of a conversation, then what the cluster knows."""
+        self._draft_of = target
         client = await self.client()
         draft, cached, own = await asyncio.gather(
             client.draft(target),
@@ -287,6 +291,7 @@ class ClientWorker:
         await self.load_history(target, 0)
 
     async def load_draft(self, target: Target) -> None:
+        self._draft_of = target
         client = await self.client()
         async with self._draft_turn:
             self._put(events.DraftLoaded(target, await client.draft(target)))
@@ -323,11 +328,6 @@ class ClientWorker:
         await self._list_lost(client)
 
     # ---- channels
-
-    async def list_channels(self) -> None:
-        """Send the channels that the account may see."""
-        client = await self.client()
-        self._put(events.ChannelsListed(await client.list_channels()))
 
     async def join_channel(self, conversation_id: int) -> None:
         client = await self.client()

@@ -10,6 +10,7 @@ from parley.chat import people_note
 from parley.gui.commands import ClusterAddress
 from parley.gui.defects import as_parley_error
 from parley.gui.events import (
+    ChannelsListed,
     ClusterNoted,
     ClusterTold,
     Event,
@@ -40,6 +41,11 @@ async def ask_rights(client: Client) -> Event:
 async def ask_status(client: Client) -> Event:
     """Return what all nodes tell."""
     return ClusterTold(await client.cluster_status())
+
+
+async def list_channels(client: Client) -> Event:
+    """Return the channels that the account may see."""
+    return ChannelsListed(await client.list_channels())
 
 
 async def transfer(client: Client, name: str) -> Event:
