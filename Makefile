@@ -33,8 +33,7 @@ test: $(READY) ## Run all tests but the campaigns of make chaos: unit, simulatio
 	python -m pytest -n 3 --dist loadgroup $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
 
-# On their own, because pytest-qt loads Qt for every test of a run, and one at a time: beside others a test of two windows
-# once waited in vain.
+# On their own, because pytest-qt loads Qt for every test of a run. One at a time, because some measure times.
 .PHONY: test-gui
 test-gui: $(READY) ## Run the tests of the window, without a display
 	@bash scripts/gui_libraries.sh $(BIN)/python

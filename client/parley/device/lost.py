@@ -103,10 +103,8 @@ def resend(connection: apsw.Connection, ids: Sequence[int], created_at_ms: int, 
                 "was sent. Its text is kept here: send it as a new message, then discard this one."
             )
         ready.append((one, one.target))
-    outbox.check_room(connection, len(ready))
-    added = []
-    for one, target in ready:
-        added += outbox.add(connection, [(target, one.body)], created_at_ms, known_index, urgent=one.urgent)
+    additions = [outbox.Addition([(target, one.body)], created_at_ms, known_index, one.urgent) for one, target in ready]
+    added = outbox.add_together(connection, additions)
     discard(connection, ids)
     return added
 

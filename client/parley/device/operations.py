@@ -42,7 +42,7 @@ def run_each(connection: apsw.Connection, operations: Iterable[Operation]) -> No
 
 def _add_all(connection: apsw.Connection, operations: list[Operation]) -> None:
     additions = [operation.run for operation in operations if isinstance(operation.run, outbox.Addition)]
-    for operation, added in zip(operations, outbox.add_all(connection, additions), strict=True):
+    for operation, added in zip(operations, outbox.add_each(connection, additions), strict=True):
         if isinstance(added, ParleyError):
             operation.error = added
         else:

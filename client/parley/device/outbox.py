@@ -76,47 +76,36 @@ def add(
     urgent: bool = False,
 ) -> list[Outgoing]:
     """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
-    added = add_all(connection, [Addition(items, created_at_ms, known_index, urgent)])[0]
-    if isinstance(added, OutboxFullError):
-        raise added
-    return added
+    return add_together(connection, [Addition(items, created_at_ms, known_index, urgent)])
 
 
-def add_all(connection: apsw.Connection, additions: Sequence[Addition]) -> list[list[Outgoing] | OutboxFullError]:
-    """Add many additions at the end, in few steps of SQLite. Each that does not fit is refused as a whole."""
-    room = MAX_OPEN - open_span(connection)
+def add_together(connection: apsw.Connection, additions: Sequence[Addition]) -> list[Outgoing]:
+    """Add all of these at the end. Raises OutboxFullError before anything is stored."""
+    if sum(len(addition.items) for addition in additions) > _room(connection):
+        raise OutboxFullError(FULL_TEXT)
+    return _insert(connection, additions)
+
+
+def add_each(connection: apsw.Connection, additions: Sequence[Addition]) -> list[list[Outgoing] | OutboxFullError]:
+    """Add these at the end, in few steps of SQLite. Each that does not fit is refused as a whole."""
+    room = _room(connection)
     fits = []
     for addition in additions:
         fits.append(len(addition.items) <= room)
         room -= len(addition.items) if fits[-1] else 0
-    stored = [addition for addition, fit in zip(additions, fits, strict=True) if fit]
-    ids = iter(_insert(connection, stored))
+    added = iter(_insert(connection, [addition for addition, fit in zip(additions, fits, strict=True) if fit]))
     return [
-        [
-            Outgoing(
-                next(ids),
-                target,
-                body,
-                addition.created_at_ms,
-                MessageStatus.WAITING,
-                known_index=addition.known_index,
-                urgent=addition.urgent,
-            )
-            for target, body in addition.items
-        ]
-        if fit
-        else OutboxFullError(FULL_TEXT)
+        [next(added) for _ in addition.items] if fit else OutboxFullError(FULL_TEXT)
         for addition, fit in zip(additions, fits, strict=True)
     ]
 
 
-def _insert(connection: apsw.Connection, additions: Sequence[Addition]) -> range:
-    """Insert waiting messages. Return their local ids."""
+def _insert(connection: apsw.Connection, additions: Sequence[Addition]) -> list[Outgoing]:
     revision = next_revision(connection)
+    items = [(target, body, one) for one in additions for target, body in one.items]
     rows = [
         (*target_columns(target), body, one.created_at_ms, revision, one.known_index, one.urgent)
-        for one in additions
-        for target, body in one.items
+        for target, body, one in items
     ]
     for start in range(0, len(rows), ROWS_PER_INSERT):
         some = rows[start : start + ROWS_PER_INSERT]
@@ -125,14 +114,24 @@ def _insert(connection: apsw.Connection, additions: Sequence[Addition]) -> range
             f"VALUES {', '.join(['(?, ?, ?, ?, 1, ?, ?, ?)'] * len(some))}",
             tuple(chain.from_iterable(some)),
         )
-    last = connection.last_insert_rowid() if rows else 0  # AUTOINCREMENT: each id is that of the row before, plus 1
-    return range(last - len(rows) + 1, last + 1)
+    first = connection.last_insert_rowid() - len(rows) + 1  # AUTOINCREMENT: each id is that of the row before, plus 1
+    return [
+        Outgoing(
+            local_id,
+            target,
+            body,
+            one.created_at_ms,
+            MessageStatus.WAITING,
+            known_index=one.known_index,
+            urgent=one.urgent,
+        )
+        for local_id, (target, body, one) in enumerate(items, start=first)
+    ]
 
 
-def check_room(connection: apsw.Connection, count: int) -> None:
-    """Raise OutboxFullError if `count` more messages are too many."""
-    if open_span(connection) + count > MAX_OPEN:
-        raise OutboxFullError(FULL_TEXT)
+def _room(connection: apsw.Connection) -> int:
+    """Return how many more messages may wait."""
+    return MAX_OPEN - open_span(connection)
 
 
 def open_span(connection: apsw.Connection) -> int:

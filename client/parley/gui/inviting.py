@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFontDatabase, QGuiApplication, QKeyEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
+from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QWidget
 
 from parley import ParleyError
 from parley.chat import line_time, local_date, safe_name
 from parley.gui.commands import Commands
 from parley.gui.direction import Sentence
+from parley.gui.field_row import FieldRow, named_field
 from parley.gui.invitation import in_lines
 from parley.gui.plain_dialog import PlainDialog
 from parley.gui.theme import GRID
@@ -25,32 +26,19 @@ FINGERPRINT = "Tell {name} the fingerprint of the CA in another way (SHA-256):"
 WITHDRAWN = "The invitation is taken back. Nobody can join with it any more, unless somebody has already."
 
 
-class InviteRow(QWidget):
+class InviteRow(FieldRow):
     """The name for a new person, and the button."""
 
     def __init__(self, commands: Callable[[], Commands], tell: Callable[[str], None]) -> None:
         """`commands` returns the object that carries out the commands, `tell` says what is under way."""
         super().__init__()
+        self.name, self.invite = named_field("Account of a new person"), QPushButton("Invite")
+        self.fill(self.name, self.invite, on_enter=self.invite)
         self._commands = commands
         self._tell = tell
-        self.name, self.invite = QLineEdit(), QPushButton("Invite")
-        self.name.setPlaceholderText("Account of a new person")
-        self.name.setAccessibleName("Account of a new person")
-        self.invite.setAutoDefault(False)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.name)
-        row.addWidget(self.invite)
         self.invite.clicked.connect(self._ask)
         self.name.textChanged.connect(lambda: self.invite.setEnabled(bool(self.name.text().strip())))
         self.invite.setEnabled(False)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Let Enter in the field press the button. Else it closes the dialog."""
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self.invite.click()
-        else:
-            super().keyPressEvent(event)
 
     def _ask(self) -> None:
         name = self.name.text().strip()

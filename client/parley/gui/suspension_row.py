@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QMessageBox, QPushButton
 
 from parley.chat import safe_name
 from parley.gui.commands import Commands
+from parley.gui.field_row import FieldRow, named_field
 
 SUSPENDED_TEXT = (
     "{name} is suspended and signed out everywhere. Nothing of it is deleted. What others send to it waits until it is "
@@ -24,35 +24,22 @@ def question_text(name: str) -> str:
     )
 
 
-class SuspensionRow(QWidget):
+class SuspensionRow(FieldRow):
     """The name of an account, a reason, and the two buttons."""
 
     def __init__(self, commands: Callable[[], Commands], tell: Callable[[str], None]) -> None:
         """`commands` returns the object that carries out the commands, `tell` says what is under way."""
         super().__init__()
+        self.name, self.reason = named_field("Account"), named_field("Reason, for other administrators")
+        self.suspend, self.release = QPushButton("Suspend"), QPushButton("Release")
+        self.fill(self.name, self.reason, self.suspend, self.release)
         self._commands = commands
         self._tell = tell
         self.question: QMessageBox | None = None
-        self.name, self.reason = QLineEdit(), QLineEdit()
-        for field, words in ((self.name, "Account"), (self.reason, "Reason, for other administrators")):
-            field.setPlaceholderText(words)
-            field.setAccessibleName(words)
-        self.suspend, self.release = QPushButton("Suspend"), QPushButton("Release")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.name, self.reason, self.suspend, self.release):
-            row.addWidget(widget)
-        for button in (self.suspend, self.release):
-            button.setAutoDefault(False)
         self.suspend.clicked.connect(self._confirm)
         self.release.clicked.connect(lambda: self._do(suspended=False))
         self.name.textChanged.connect(self._enable)
         self._enable()
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Let Enter in a field do nothing. Else it closes the dialog."""
-        if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            super().keyPressEvent(event)
 
     def _enable(self) -> None:
         for button in (self.suspend, self.release):

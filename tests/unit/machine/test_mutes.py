@@ -12,25 +12,17 @@ from parleyd.machine.features import mutes
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.mutes import MUTES_LEVEL, ConversationMuted
 from tests.unit.machine.harness import Node, delete_account
-
-ADA, BOB, CID = 1, 2, 3
-OK, NONE = pb.RESULT_CODE_OK, pb.RESULT_CODE_NO_SUCH_CONVERSATION
+from tests.unit.machine.ward import ADA, BOB, CID, NONE, OK, Ward
 
 
-class Ward:
-    """A channel of ada and bob, and cid, who is not in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.node = Node(path)
-        self.sessions = {ADA: self.node.user("ada", 10), BOB: self.node.user("bob", 11), CID: self.node.user("cid", 12)}
-        self.node.rise(MUTES_LEVEL)
-        self.channel = self.node.channel(self.sessions[ADA], "Ward", BOB)
+class MutedWard(Ward):
+    """The channel, and who has muted it."""
 
     def set_muted(self, account_id: int, *, muted: bool = True, conversation_id: int = 0) -> pb.ResultCode.ValueType:
         command = pb.SetMuted(
             session_id=self.sessions[account_id], conversation_id=conversation_id or self.channel, muted=muted
         )
-        return self.node.one(pb.Command(set_muted=command), level=self.node.reader.level()).code
+        return self.code_of(pb.Command(set_muted=command))
 
     def who_muted(self, conversation_id: int = 0) -> list[int]:
         asked = conversation_id or self.channel
@@ -38,13 +30,13 @@ class Ward:
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward(tmp_path / "state.sqlite")
+def ward(tmp_path: Path) -> Iterator[MutedWard]:
+    ward = MutedWard(tmp_path / "state.sqlite", MUTES_LEVEL)
     yield ward
     ward.node.close()
 
 
-def test_a_member_mutes_a_channel_for_itself_alone_and_is_told_once(ward: Ward) -> None:
+def test_a_member_mutes_a_channel_for_itself_alone_and_is_told_once(ward: MutedWard) -> None:
     assert ward.set_muted(BOB) == OK
     assert ward.node.effects() == (ConversationMuted(BOB, ward.channel),)
     assert ward.set_muted(BOB) == OK, "the same again changes nothing"
@@ -57,19 +49,19 @@ def test_a_member_mutes_a_channel_for_itself_alone_and_is_told_once(ward: Ward) 
     assert ward.who_muted() == []
 
 
-def test_nobody_mutes_what_it_may_not_read(ward: Ward) -> None:
+def test_nobody_mutes_what_it_may_not_read(ward: MutedWard) -> None:
     assert ward.set_muted(CID) == NONE
     assert ward.set_muted(ADA, conversation_id=99) == NONE
     assert ward.set_muted(ADA, conversation_id=1 << 63) == NONE, "no id that SQLite could hold"
     assert ward.who_muted() == []
 
 
-def test_everybody_may_mute_everyone_before_it_has_a_message(ward: Ward) -> None:
+def test_everybody_may_mute_everyone_before_it_has_a_message(ward: MutedWard) -> None:
     assert ward.set_muted(CID, conversation_id=EVERYONE_ID) == OK
     assert ward.who_muted(EVERYONE_ID) == [CID]
 
 
-def test_who_leaves_a_channel_and_comes_back_finds_it_muted(ward: Ward) -> None:
+def test_who_leaves_a_channel_and_comes_back_finds_it_muted(ward: MutedWard) -> None:
     assert ward.set_muted(BOB) == OK
     leave = pb.LeaveChannel(session_id=ward.sessions[BOB], conversation_id=ward.channel)
     assert ward.node.one(pb.Command(leave_channel=leave), level=MUTES_LEVEL).code == OK
@@ -81,7 +73,7 @@ def test_who_leaves_a_channel_and_comes_back_finds_it_muted(ward: Ward) -> None:
     assert ward.who_muted() == [BOB]
 
 
-def test_nothing_is_kept_of_an_account_that_was_deleted(ward: Ward) -> None:
+def test_nothing_is_kept_of_an_account_that_was_deleted(ward: MutedWard) -> None:
     for account_id in (BOB, CID):
         assert ward.set_muted(account_id, conversation_id=EVERYONE_ID) == OK
     ward.node.login(BOB, 60)
@@ -89,7 +81,7 @@ def test_nothing_is_kept_of_an_account_that_was_deleted(ward: Ward) -> None:
     assert ward.who_muted(EVERYONE_ID) == [CID]
 
 
-def test_without_a_session_nothing_is_muted(ward: Ward) -> None:
+def test_without_a_session_nothing_is_muted(ward: MutedWard) -> None:
     ward.sessions[BOB] = 999
     assert ward.set_muted(BOB) == pb.RESULT_CODE_SIGNED_OUT
     assert ward.who_muted() == []

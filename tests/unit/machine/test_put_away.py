@@ -13,19 +13,14 @@ from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.put_away import PUT_AWAY_LEVEL, ConversationPutAway
 from parleyd.machine.limits import MAX_ID
 from tests.unit.machine.harness import ConversationId, Node, delete_account, sends
-
-ADA, BOB, CID = 1, 2, 3
-OK, NONE = pb.RESULT_CODE_OK, pb.RESULT_CODE_NO_SUCH_CONVERSATION
+from tests.unit.machine.ward import ADA, BOB, CID, NONE, OK, Ward
 
 
-class Ward:
-    """A channel of ada and bob with two messages of ada, and cid, who is not in it."""
+class TidyWard(Ward):
+    """The channel with two messages of ada, and who has put it away."""
 
     def __init__(self, path: Path) -> None:
-        self.node = Node(path)
-        self.sessions = {ADA: self.node.user("ada", 10), BOB: self.node.user("bob", 11), CID: self.node.user("cid", 12)}
-        self.node.rise(PUT_AWAY_LEVEL)
-        self.channel = self.node.channel(self.sessions[ADA], "Ward", BOB)
+        super().__init__(path, PUT_AWAY_LEVEL)
         self.first = self.node.reader.last_message_id()
         self.node.one(
             sends(self.sessions[ADA], *((number, ConversationId(self.channel), "x") for number in (1, 2))),
@@ -37,7 +32,7 @@ class Ward:
         command = pb.SetPutAway(
             session_id=self.sessions[account_id], conversation_id=conversation_id or self.channel, up_to=up_to
         )
-        return self.node.one(pb.Command(set_put_away=command), level=self.node.reader.level()).code
+        return self.code_of(pb.Command(set_put_away=command))
 
     def marks(self, conversation_id: int = 0) -> dict[int, int]:
         asked = conversation_id or self.channel
@@ -45,13 +40,13 @@ class Ward:
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward(tmp_path / "state.sqlite")
+def ward(tmp_path: Path) -> Iterator[TidyWard]:
+    ward = TidyWard(tmp_path / "state.sqlite")
     yield ward
     ward.node.close()
 
 
-def test_a_member_puts_a_channel_away_for_itself_alone_and_is_told_once(ward: Ward) -> None:
+def test_a_member_puts_a_channel_away_for_itself_alone_and_is_told_once(ward: TidyWard) -> None:
     assert ward.put_away(BOB, ward.last) == OK
     assert ward.node.effects() == (ConversationPutAway(BOB, ward.channel),)
     assert ward.put_away(BOB, ward.last) == OK, "the same again changes nothing"
@@ -64,34 +59,34 @@ def test_a_member_puts_a_channel_away_for_itself_alone_and_is_told_once(ward: Wa
     assert ward.marks() == {}
 
 
-def test_a_device_that_is_behind_does_not_take_back_what_another_one_has_put_away(ward: Ward) -> None:
+def test_a_device_that_is_behind_does_not_take_back_what_another_one_has_put_away(ward: TidyWard) -> None:
     assert ward.put_away(BOB, ward.last) == OK
     assert ward.put_away(BOB, ward.first) == OK
     assert ward.node.effects() == ()
     assert ward.marks() == {BOB: ward.last}
 
 
-def test_nothing_is_put_away_beyond_the_last_message_so_the_next_one_brings_it_back(ward: Ward) -> None:
+def test_nothing_is_put_away_beyond_the_last_message_so_the_next_one_brings_it_back(ward: TidyWard) -> None:
     assert ward.put_away(BOB, MAX_ID) == OK
     assert ward.put_away(BOB, (1 << 64) - 1) == OK, "no id that SQLite could hold"
     assert ward.marks() == {BOB: ward.last}
 
 
-def test_nobody_puts_away_what_it_may_not_read(ward: Ward) -> None:
+def test_nobody_puts_away_what_it_may_not_read(ward: TidyWard) -> None:
     assert ward.put_away(CID, ward.last) == NONE
     assert ward.put_away(ADA, ward.last, conversation_id=99) == NONE
     assert ward.put_away(ADA, ward.last, conversation_id=1 << 63) == NONE, "no id that SQLite could hold"
     assert ward.marks() == {}
 
 
-def test_everyone_is_put_away_once_it_has_a_message(ward: Ward) -> None:
+def test_everyone_is_put_away_once_it_has_a_message(ward: TidyWard) -> None:
     assert ward.put_away(CID, ward.last, EVERYONE_ID) == NONE
     ward.node.one(sends(ward.sessions[ADA], (3, ConversationId(EVERYONE_ID), "all")), level=PUT_AWAY_LEVEL)
     assert ward.put_away(CID, MAX_ID, EVERYONE_ID) == OK
     assert ward.marks(EVERYONE_ID) == {CID: ward.last + 1}
 
 
-def test_who_leaves_a_channel_and_comes_back_finds_it_put_away(ward: Ward) -> None:
+def test_who_leaves_a_channel_and_comes_back_finds_it_put_away(ward: TidyWard) -> None:
     assert ward.put_away(BOB, ward.last) == OK
     leave = pb.LeaveChannel(session_id=ward.sessions[BOB], conversation_id=ward.channel)
     assert ward.node.one(pb.Command(leave_channel=leave), level=PUT_AWAY_LEVEL).code == OK
@@ -103,7 +98,7 @@ def test_who_leaves_a_channel_and_comes_back_finds_it_put_away(ward: Ward) -> No
     assert ward.marks() == {BOB: ward.last}
 
 
-def test_nothing_is_kept_of_an_account_that_was_deleted(ward: Ward) -> None:
+def test_nothing_is_kept_of_an_account_that_was_deleted(ward: TidyWard) -> None:
     ward.node.one(sends(ward.sessions[ADA], (3, ConversationId(EVERYONE_ID), "all")), level=PUT_AWAY_LEVEL)
     for account_id in (BOB, CID):
         assert ward.put_away(account_id, MAX_ID, EVERYONE_ID) == OK
@@ -112,7 +107,7 @@ def test_nothing_is_kept_of_an_account_that_was_deleted(ward: Ward) -> None:
     assert ward.marks(EVERYONE_ID) == {CID: ward.last + 1}
 
 
-def test_without_a_session_nothing_is_put_away(ward: Ward) -> None:
+def test_without_a_session_nothing_is_put_away(ward: TidyWard) -> None:
     ward.sessions[BOB] = 999
     assert ward.put_away(BOB, ward.last) == pb.RESULT_CODE_SIGNED_OUT
     assert ward.marks() == {}
