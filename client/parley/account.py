@@ -118,6 +118,7 @@ class LocalAccount:
             waiting=self._waiting_when_opened,
             problem="",
             away=False,
+            kept_elsewhere="",
         )
 
     async def run(self) -> None:
@@ -135,7 +136,7 @@ class LocalAccount:
 
     async def _tell_kept_elsewhere(self) -> None:
         if told := await asyncio.to_thread(kept_elsewhere, self.profile):
-            self._publisher.update(notice=told)
+            self._publisher.update(kept_elsewhere=told)
 
     def retire(self) -> None:
         """Tell nothing any more, because another account is in use from now on. What is queued is still stored."""

@@ -364,8 +364,9 @@ class ClientState:
     `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
     waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
-    `notice` states what happened to the cluster's data. `lost_sent` counts what this device sent and a restored cluster
-    does not have any more. `last_heard` is a time of time.monotonic().
+    `notice` states what happened to the cluster's data. `kept_elsewhere` states which messages of the account wait in
+    another folder. `lost_sent` counts what this device sent and a restored cluster does not have any more. `last_heard`
+    is a time of time.monotonic().
     """
 
     account: str = ""
@@ -384,6 +385,7 @@ class ClientState:
     superseded: bool = False
     away: bool = False  # what Presence.set_away() said
     notice: str = ""
+    kept_elsewhere: str = ""
     lost_sent: int = 0
     last_heard: float | None = None
     max_message_bytes: int = 65536

@@ -41,7 +41,7 @@ from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
 from parley.chat.seen import Seen
-from parley.chat.session_news import RestoreNews, SessionNews
+from parley.chat.session_news import SessionNews, StorageNews
 from parley.chat.standing import Standing
 from parley.chat.status_text import (
     NOT_IN_CLUSTER,
@@ -85,7 +85,6 @@ __all__ = [
     "NodeRow",
     "Noticed",
     "Output",
-    "RestoreNews",
     "Row",
     "RowsChanged",
     "RowsInserted",
@@ -95,6 +94,7 @@ __all__ = [
     "Standing",
     "StatusLevel",
     "StatusLine",
+    "StorageNews",
     "Thread",
     "ThreadEdited",
     "ThreadReplaced",

@@ -1,6 +1,7 @@
 """What a chat in lines tells of its session, each once.
 
-A lost node, a missing majority, the end of the session, and that the cluster was restored from a backup.
+A lost node, a missing majority, the end of the session, that the cluster was restored from a backup, and that messages
+of the account wait in another folder.
 """
 
 from collections.abc import Callable
@@ -9,21 +10,23 @@ from parley.chat.lost_text import lost_notice
 from parley.model import ClientState, ConnectionState
 
 
-class RestoreNews:
-    """Tells that the cluster was restored from a backup, and what it does not have any more."""
+class StorageNews:
+    """Tells that the cluster was restored, what it does not have any more, and what waits in another folder."""
 
     def __init__(self, quiet: Callable[[str], None], lost_hint: str = "") -> None:
         """`quiet` prints a remark. `lost_hint` says how to see the messages that the cluster does not have any more."""
         self._quiet = quiet
         self._lost_hint = lost_hint
-        self._notice = ""
+        self._told: set[str] = set()
         self._has_told_lost = False
 
     def follow(self, state: ClientState) -> None:
         """Tell what is new."""
-        if state.notice and state.notice != self._notice:
-            self._quiet(state.notice)
-        self._notice = state.notice
+        present = [text for text in (state.notice, state.kept_elsewhere) if text]
+        for text in present:
+            if text not in self._told:
+                self._quiet(text)
+        self._told = set(present)
         if state.lost_sent and not self._has_told_lost:
             self._quiet(f"{lost_notice(state.lost_sent)} {self._lost_hint}".rstrip())
         self._has_told_lost = state.lost_sent > 0
@@ -36,13 +39,13 @@ class SessionNews:
         """`quiet` prints a remark, `session_ended` is the one at the end of the session."""
         self._quiet = quiet
         self._session_ended = session_ended
-        self._restored = RestoreNews(quiet, lost_hint)
+        self._storage = StorageNews(quiet, lost_hint)
         self._lost = ""
         self._told = ConnectionState.CONNECTED
 
     def follow(self, state: ClientState, *, has_own: bool) -> None:
         """Tell what is new. `has_own`: own messages of this chat are not shown for good."""
-        self._restored.follow(state)
+        self._storage.follow(state)
         if state.connection is ConnectionState.SEARCHING and state.lost:
             self._lost = state.lost
         elif state.connection is ConnectionState.CONNECTED:

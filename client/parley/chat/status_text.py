@@ -150,7 +150,7 @@ def status_line(
         case ConnectionState.CONNECTED:
             leader = "" if not names_leader else f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
-            parts = [f"Connected to {state.node}", leader, up, note, heard(heard_at, now), late, state.notice]
+            parts = [f"Connected to {state.node}", leader, up, note, heard(heard_at, now), late, *_news(state)]
             return StatusLine(StatusLevel.BUSY if note else _level(state), _joined(parts), _detail(state))
         case ConnectionState.NO_MAJORITY:
             if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
@@ -170,7 +170,7 @@ def status_line(
             return StatusLine(level, _joined([text, heard(heard_at, now), trouble]), _detail(state))
         case ConnectionState.SHARED:
             via = f"Connected to {state.node} through another Parley on this computer"
-            parts = [via if state.node else "Another Parley on this computer is connected", up, waiting]
+            parts = [via if state.node else "Another Parley on this computer is connected", up, waiting, *_news(state)]
             return StatusLine(_level(state), _joined(parts), _detail(state))
         case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
             return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting, state.problem]))
@@ -195,6 +195,10 @@ def _joined(parts: list[str]) -> str:
 def _level(state: ClientState) -> StatusLevel:
     """Return GOOD only while every node is up: with one node less, the next fault may stop the cluster."""
     return StatusLevel.GOOD if state.nodes_up == state.nodes_total else StatusLevel.BUSY
+
+
+def _news(state: ClientState) -> tuple[str, str]:
+    return state.notice, state.kept_elsewhere
 
 
 def _detail(state: ClientState) -> str:

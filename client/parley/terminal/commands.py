@@ -29,7 +29,7 @@ from parley import (
     UnreachableError,
     find_target,
 )
-from parley.chat import Chats, RestoreNews, Standing, account_label, safe_body, safe_name
+from parley.chat import Chats, Standing, StorageNews, account_label, safe_body, safe_name
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
@@ -305,11 +305,11 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
 async def _watch_session(client: ParleyClient, refusals: Refusals) -> None:
     """Raise when the session has ended. Print remarks: the connected node changes, a kept message was refused."""
     lost = ""
-    restored = RestoreNews(note, "The list: parley lost.")
+    storage = StorageNews(note, "The list: parley lost.")
     async with aclosing(client.watch()) as changes:
         async for change in changes:
             state = change.state
-            restored.follow(state)
+            storage.follow(state)
             if change.reload or any(view.status.needs_person for view in change.outgoing):
                 await refusals.tell()
             if state.connection is ConnectionState.SIGNED_OUT:

@@ -6,8 +6,9 @@ although the cluster has it; a process dies between any two steps; the cluster i
 account is not in the backup; the device fetches and holds no stream; a second process of the device goes on as before.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -139,10 +140,12 @@ async def test_a_new_message_under_an_old_id_does_not_hide_or_replace_the_lost_o
 
 async def until_cached(client: ParleyClient, body: str) -> None:
     found: list[str] = []
-    for _ in range(2000):
-        found = [one.body for one in (await client.cached_history("bob")).messages]
-        if body in found:
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(60), aclosing(client.watch()) as changes:
+            async for _ in changes:
+                found = [one.body for one in (await client.cached_history("bob")).messages]
+                if body in found:
+                    return
     raise AssertionError(f"{body!r} is not stored here: {found}")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from parley import ConnectionState
+from parley.chat import StorageNews, status_line
 from parley.device import identity, outbox, schema
 from parley.device.profile import Hosts, StateDirectory
 from parley.device.schema import set_meta
@@ -159,8 +161,16 @@ async def test_window_and_chat_are_told_of_messages_in_another_folder(tmp_path: 
         assert await kim.kept_elsewhere() == ""
         make_file(only_folder(tmp_path).with_name("kim~d25949ef"), "Kim", waits="over there")
         async with make_client(cluster, tmp_path, "kim") as again:
-            await until(lambda: "another folder" in again.state.notice, "the status line tells it")
-            assert again.state.notice == await again.kept_elsewhere()
+            told = await again.kept_elsewhere()
+            assert "another folder" in told
+            await until(lambda: again.state.kept_elsewhere == told, "it is told")
+            await until(lambda: again.state.node != "", "it shows the state of the connected process")
+            assert again.state.connection is ConnectionState.SHARED
+            assert again.state.kept_elsewhere == told, "the connected process, which began before, knows nothing of it"
+            assert told in status_line(again.state, None, 0.0).text
+            news: list[str] = []
+            StorageNews(news.append).follow(again.state)
+            assert news == [told]
 
 
 def test_a_damaged_file_belongs_to_no_other_spelling(tmp_path: Path) -> None:
