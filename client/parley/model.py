@@ -364,9 +364,8 @@ class ClientState:
     `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
     waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
-    `notice` states what happened to the cluster's data. `kept_elsewhere` states which messages of the account wait in
-    another folder. `lost_sent` counts what this device sent and a restored cluster does not have any more. `last_heard`
-    is a time of time.monotonic().
+    `notice` states what happened to the cluster's data. `kept_elsewhere`: messages of the account that wait in another
+    folder. `lost_sent` counts what this device sent and a restored cluster lost. `last_heard` is of time.monotonic().
     """
 
     account: str = ""

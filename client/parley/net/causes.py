@@ -13,7 +13,7 @@ _CAUSES = (
     ),
     (("ping timeout", "Deadline", "timed out", "timeout", "FD Shutdown"), "it did not answer in time"),
     (("No route to host", "Network is unreachable", "Host is unreachable"), "the network has no way to it"),
-    (("Connection reset", "Broken pipe", "recvmsg"), "the connection was cut"),
+    (("Connection reset", "Broken pipe", "recvmsg", "Internal error from Core"), "the connection was cut"),
     (("Socket closed",), CLOSED),  # what a node with TLS does with a connection without it, too
     (("GOAWAY", "Cancelling all calls", "Stream removed", "RST_STREAM"), "the connection was ended"),
     (("handshake failed", "Handshake"), "no encrypted connection came about"),

@@ -246,4 +246,5 @@ _CONNECTION_SIGNS = (
     "GOAWAY",
     "FD Shutdown",
     "Broken pipe",
+    "Internal error from Core",
 )

@@ -9,7 +9,7 @@ or with cancellation.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar, assert_never
+from typing import NoReturn, Protocol, TypeVar, assert_never
 
 import apsw
 import grpc
@@ -18,6 +18,7 @@ from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.identity import DeviceIdentity
 from parley.device.store import Store
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
+from parley.net.call_end import Call, CallEnd
 from parley.net.stream_closed import StreamClosedError, why_closed
 from parley.net.unary_caller import NodesBeside, bearer
 from parley.state_publisher import AccountVoice
@@ -51,7 +52,6 @@ from parley.wire.position import Life, Position
 from parley.wire.stream import StreamProtocol
 from parley_proto.v1 import messaging_pb2_grpc
 
-Call = Any  # grpc.aio.StreamStreamCall: generic in the stubs, not at run time
 T = TypeVar("T")
 
 SUPERSEDED_TEXT = (
@@ -137,12 +137,12 @@ class MessageStream:
 
         `starts` is held until the welcome. The time for the welcome begins then.
         """
-        call: Call | None = None
+        end = CallEnd()
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 async with starts:
-                    call = self._connect()
+                    call = end.watch(self._connect())
                     await self._greet(call, welcome_timeout_s)
                 group.create_task(self._read(call))
                 group.create_task(self._write(call))
@@ -155,11 +155,10 @@ class MessageStream:
             if task is not None and task.cancelling():
                 # A task group with a failed task raises the failure and drops a cancellation that comes with it.
                 raise asyncio.CancelledError from group_error
-            raise why_closed(group_error, self._where, insecure=self._insecure) from group_error
+            raise why_closed(group_error, self._where, insecure=self._insecure, ended=end.error) from group_error
         finally:
             self._ending.cancel()
-            if call is not None:
-                call.cancel()
+            end.cancel()
         raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
 
     async def push_reads(self) -> None:

@@ -34,10 +34,17 @@ class StreamClosedError(ParleyError):
         self.life = life
 
 
-def why_closed(group: BaseExceptionGroup[BaseException], where: str, *, insecure: bool) -> BaseException:
+def why_closed(
+    group: BaseExceptionGroup[BaseException],
+    where: str,
+    *,
+    insecure: bool,
+    ended: grpc.aio.AioRpcError | None = None,
+) -> BaseException:
     """Return the error that tells most about why the tasks of a stream with the node `where` ended.
 
-    A defect or a broken file is returned unchanged.
+    `ended` is the status of the node, if it ended the stream (call_end.py). A defect or a broken file is returned
+    unchanged.
     """
     leaves = list(_leaves(group))
     for leaf in leaves:
@@ -45,10 +52,12 @@ def why_closed(group: BaseExceptionGroup[BaseException], where: str, *, insecure
             return leaf
     for leaf in leaves:
         if isinstance(leaf, grpc.aio.AioRpcError):
-            return _ended_by(leaf, where, insecure=insecure)
+            return _ended_by(ended or leaf, where, insecure=insecure)
     for leaf in leaves:
         if not isinstance(leaf, asyncio.InvalidStateError):
             return leaf
+    if ended is not None:
+        return _ended_by(ended, where, insecure=insecure)
     return StreamClosedError(StreamCloseReason.LOST, f"{where} closed the connection.")
 
 

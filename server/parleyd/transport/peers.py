@@ -28,6 +28,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
+from parleyd.transport.call_end import writing_to
 from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.codec import encode_message
 from parleyd.transport.forwards import Forwards
@@ -313,15 +314,12 @@ class PeerLink:
 
     async def _deliver(self, stub: PeerAsyncStub) -> None:
         call = stub.Deliver(metadata=self._call_metadata.to(self.node))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch(call), name="watch")
-                self._connected()
-                while True:
-                    await self._queue_filled.wait()
-                    await call.write(self._next_batch())
-        finally:
-            call.cancel()
+        async with writing_to(call) as write, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(call), name="watch")
+            self._connected()
+            while True:
+                await self._queue_filled.wait()
+                await write(self._next_batch())
 
     async def _watch(self, call: grpc.aio.StreamUnaryCall[pb.RaftBatch, pb.DeliverSummary]) -> None:
         """Raise when the call ends: the peer never ends it, so the connection or the peer is gone."""
@@ -356,14 +354,11 @@ class PeerLink:
 
     async def _forward(self, stub: PeerAsyncStub) -> None:
         call = stub.Forward(metadata=self._call_metadata.to(self.node))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read_replies(call), name="replies")
-                while True:
-                    await self._forwards.filled.wait()
-                    await call.write(self._forwards.next_batch())
-        finally:
-            call.cancel()
+        async with writing_to(call) as write, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_replies(call), name="replies")
+            while True:
+                await self._forwards.filled.wait()
+                await write(self._forwards.next_batch())
 
     async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardBatch, pb.ForwardReplyBatch]) -> None:
         async for batch in call:

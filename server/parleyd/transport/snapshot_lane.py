@@ -18,6 +18,7 @@ import structlog
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.storage.errors import CopyFailedError
+from parleyd.transport.call_end import writing_to
 from parleyd.transport.peer_calls import one_line
 
 if TYPE_CHECKING:
@@ -95,16 +96,15 @@ class SnapshotLane:
         """Send one snapshot; return why it was not installed. Raises FileNotFoundError if it was replaced."""
         call = stub.InstallSnapshot(metadata=self._setup.call_metadata.to(self._node))
         try:
-            try:
-                async for chunk in self._setup.snapshots.chunks(message, group):
-                    await call.write(chunk)
-                await call.done_writing()
-            except asyncio.InvalidStateError:
-                pass  # the peer has ended the call; its status says why
-            return "" if (await call).installed else NOT_INSTALLED
+            async with writing_to(call) as write:
+                try:
+                    async for chunk in self._setup.snapshots.chunks(message, group):
+                        await write(chunk)
+                    await call.done_writing()
+                except asyncio.InvalidStateError:
+                    pass  # the peer has ended the call; its status says why
+                return "" if (await call).installed else NOT_INSTALLED
         except FileNotFoundError:
             raise
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, OSError, CopyFailedError) as error:
             return one_line(error)
-        finally:
-            call.cancel()

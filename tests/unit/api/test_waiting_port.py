@@ -43,7 +43,7 @@ async def log_in(channel: grpc.aio.Channel) -> None:
 
 async def connect(channel: grpc.aio.Channel) -> None:
     call: Any = MessagingStub(channel).Connect()
-    await call.read()  # no frame before: gRPC forgets the status if the node refuses the call while one is written
+    await call.read()  # no frame before it: gRPC forgets the status if it is refused meanwhile (net/call_end.py)
 
 
 @pytest.mark.parametrize("call", [log_in, connect])

@@ -99,14 +99,15 @@ def test_a_status_is_told_as_no_effect_only_if_the_request_surely_had_none(
 
 
 LONG = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: recvmsg:Connection reset by peer"
+CORE = "Internal error from Core"
 RAW = (
     "failed to connect", "last error", "ipv4:", "UNKNOWN", "UNAVAILABLE", "recvmsg", "Stream removed", "GOAWAY",
-    "Socket closed", "hostname lookup", "DEADLINE", "Debug Text", "CANCELLED", "INTERNAL", "()", "FD Shutdown",
+    "Socket closed", "hostname lookup", "DEADLINE", "Debug Text", "CANCELLED", "INTERNAL", "()", "FD Shutdown", "Core",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "details", [REFUSED, NO_SETTINGS, NO_NAME, BROKE, RESET, SILENT, LEAVING, LONG, "FD Shutdown", ""]
+    "details", [REFUSED, NO_SETTINGS, NO_NAME, BROKE, RESET, SILENT, LEAVING, LONG, "FD Shutdown", CORE, ""]
 )
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.INTERNAL])
 def test_people_are_told_in_plain_words_what_grpc_says_in_its_own(code: grpc.StatusCode, details: str) -> None:

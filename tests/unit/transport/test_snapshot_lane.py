@@ -35,6 +35,9 @@ class Call:
     def __init__(self, end: bool | Exception) -> None:
         self._end = end
 
+    def add_done_callback(self, _: object) -> None:
+        """No status is told: grpc keeps that of a call whose peer ended it between two messages."""
+
     async def write(self, _: pb.SnapshotChunk) -> None:
         if isinstance(self._end, Exception):
             raise asyncio.InvalidStateError("RPC already finished.")  # what grpc raises when the peer ended it
