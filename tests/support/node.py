@@ -171,6 +171,7 @@ class InProcessNode:
         self.events = EventSource()
         self._released = asyncio.Event()
         self._server: grpc.aio.Server | None = None
+        self._router = FaultyRouter(self)
         self._counting: asyncio.Task[NoReturn] | None = None
 
     @property
@@ -211,8 +212,8 @@ class InProcessNode:
 
     def _add_services(self, server: grpc.aio.Server, authenticator: Authenticator) -> None:
         readers = self.cluster.readers
-        router = FaultyRouter(self)
-        commands = Commands(router, lambda: self.cluster.machine.level)
+        self._router = FaultyRouter(self)
+        commands = Commands(self._router, lambda: self.cluster.machine.level)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
             AccountsService(
                 commands,
@@ -276,6 +277,7 @@ class InProcessNode:
     async def die(self) -> None:
         """Every connection breaks at once; another node leads if this one did."""
         self.up = False
+        self._router.is_closed = True
         if self.hub.publish in self.cluster.listeners:
             self.cluster.listeners.remove(self.hub.publish)
         server, self._server = self._server, None  # at once: a second call must not stop it again
@@ -420,6 +422,8 @@ class FaultyRouter:
 
     def __init__(self, node: InProcessNode) -> None:
         self._node = node
+        self.is_closed = False
+        """True once the node has died: what was on its way then must not reach the state of a later life."""
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         """Apply `commands` in one entry."""
@@ -427,6 +431,8 @@ class FaultyRouter:
         sends = [send for command in commands for send in command.send_messages.sends]
         if faults.delay_s:
             await asyncio.sleep(faults.delay_s)
+        if self.is_closed:
+            raise UnavailableError("this node has stopped")
         if faults.no_majority:
             raise UnavailableError("no majority answers")
         if faults.overloaded > 0:

@@ -24,6 +24,8 @@ from parley import (
     Target,
 )
 from parley.errors import UnreachableError
+from parley_proto.v1 import state_pb2
+from parleyd.group.errors import UnavailableError
 from tests.support.node import CLUSTER_ID, InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in, until
 
@@ -136,6 +138,21 @@ async def test_a_new_message_under_an_old_id_does_not_hide_or_replace_the_lost_o
         assert [one.body for one in page.messages] == ["before", "hello", "new"]
         assert [(one.body, one.after_id) for one in page.lost] == [("old", page.messages[1].id)]
         assert [one.body for one in (await anna.cached_history("bob")).lost] == ["old"]
+
+
+async def test_a_mark_on_its_way_when_a_node_died_does_not_reach_the_state_of_the_next_life(tmp_path: Path) -> None:
+    """Under the old id it would acknowledge a message that nobody has received. A real node has no such process."""
+    async with ward(tmp_path) as (cluster, _):
+        node, backup = cluster.nodes[0], cluster.back_up()
+        node.faults.delay_s = 0.01
+        command = state_pb2.Command(close_session=state_pb2.CloseSession(token_digest=b"x" * 32))
+        submitting = asyncio.ensure_future(node._router.submit([command], timeout_s=5))
+        await asyncio.sleep(0)  # it begins
+        await restore(cluster, backup)
+        index = cluster.index
+        with pytest.raises(UnavailableError, match="has stopped"):
+            await submitting
+        assert cluster.index == index
 
 
 async def until_cached(client: ParleyClient, body: str) -> None:
