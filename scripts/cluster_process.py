@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import psutil
 
@@ -59,14 +60,34 @@ class ProcessRecord:
     wanted: bool
 
 
+class NodeProcess(Protocol):
+    """What is used of a child process."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it runs."""
+
+
+class ForkNode(Protocol):
+    """What starts a process that has `parleyd` loaded."""
+
+    def __call__(self, arguments: Sequence[str], folder: Path, env: dict[str, str], output: int) -> NodeProcess:
+        """Start `parleyd` with these arguments and nothing else of this process."""
+
+
 class Processes:
     """The processes of one cluster folder. Several of these objects, in several terminals, may manage one folder."""
+
+    fork: ClassVar[ForkNode | None] = None
+    """Starts nodes that die with this process. Tests set it, so that not every node loads the libraries."""
 
     def __init__(self, layout: Layout, *, die_with_parent: bool = False) -> None:
         """With `die_with_parent`, nodes end when this process ends in any way. Tests and demos use it."""
         self.layout = layout
         self._die_with_parent = die_with_parent and sys.platform == "linux"
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, NodeProcess] = {}
         self.programs: dict[str, Sequence[str]] = {}  # what Python runs as a node, where it is not `parleyd`
 
     def start(self, name: str) -> int:
@@ -104,7 +125,9 @@ class Processes:
         child = self._children.get(name)
         if child is not None and child.pid == record.pid:
             # Our own children tell for certain; a zombie whose threads still run holds its ports and files.
-            return psutil.Process(child.pid) if child.returncode is None else None
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return psutil.Process(child.pid) if child.returncode is None else None
+            return None
         try:
             process = psutil.Process(record.pid)
             same = abs(process.create_time() - record.create_time) < 1.0
@@ -173,16 +196,19 @@ class Processes:
                 self._write(name, replace(record, wanted=False))
         self._end(running, signal.SIGTERM, wanted=False, timeout_s=timeout_s)
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, *self.programs.get(name, PROGRAM), "start", "--config"]
-        command.append(str(self.layout.config_file(name)))
-        if self._die_with_parent:
-            command = [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
+    def _spawn(self, name: str) -> NodeProcess:
+        arguments = ["start", "--config", str(self.layout.config_file(name))]
         # Settings of the person's shell are not settings of these nodes: the file alone says.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
         if self.layout.events_file.exists():
             environment["PARLEYD_LOG_COMMANDS"] = "yes"
+        program = self.programs.get(name, PROGRAM)
+        command = [sys.executable, *program, *arguments]
+        if self._die_with_parent:
+            command = [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
         with open(self.layout.log_file(name), "ab", opener=_open_private) as log:
+            if self.fork is not None and self._die_with_parent and program == PROGRAM:
+                return self.fork(arguments, ROOT, environment, log.fileno())
             # A session of its own: Ctrl-C in this terminal reaches the supervisor, which stops nodes in good order.
             return subprocess.Popen(
                 command,

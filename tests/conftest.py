@@ -13,9 +13,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from scripts.cluster_process import Processes
 from tests.leftovers import MARK, end_processes
 from tests.scheduling import LastingGroupScheduling
-from tests.support.prefork import PREFORK
+from tests.support.prefork import COMMANDS, NODES
 from tests.time_limit import TimeLimit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,9 @@ if os.environ.get("PARLEY_TESTS_IGNORE_SIGHUP"):
 # Hypothesis measures each example on the clock of the wall, and fails above 200 ms.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+Processes.fork = staticmethod(NODES.fork)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,8 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_outlives_the_tests() -> Iterator[None]:
     yield
-    PREFORK.stop()
-    left = end_processes()
+    left = [*COMMANDS.stop(), *NODES.stop(), *end_processes()]
     assert not left, f"tests left processes behind: {left}"
 
 

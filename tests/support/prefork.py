@@ -1,14 +1,19 @@
-"""`parley` without its imports: one process imports the program, and each command of a test is a fork of it.
+"""`parley` and `parleyd` without their imports: one process imports a program, and each start of a test is a fork.
 
-The imports are nine tenths of the time of a short command, and tests start hundreds. What a test gets is a real process
-(`LAUNCHER`) with the streams, the environment and the folder that it was given. It hands them to the process that has
-the program (`python -m tests.support.prefork SOCKET`), passes signals on, and ends as the fork ended.
+The imports are nine tenths of the time of a short command and half a second of a node's start, and tests start hundreds
+of both. What has the program is `python -m tests.support.prefork SOCKET PROGRAM MODULE...`. A fork is a process of its
+own with the streams, the environment and the folder that it was given, and it dies with the tests.
+
+A command gets a `LAUNCHER`: a child of the test that passes signals on and ends as the fork ended. A node is a
+`ForkedProcess`: its process id is that of the fork, so signals of the tests reach the node itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import importlib
 import json
 import os
 import select
@@ -18,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +43,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sig
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, pass_on)
 ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
-request = json.dumps([sys.argv[2:], dict(os.environ), os.getcwd(), ignored]).encode()
+request = json.dumps([sys.argv[2:], dict(os.environ), os.getcwd(), ignored, False, -1]).encode()
 descriptors = [0, 1, 2]
 link.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
 pid = int(link.recv(16))
@@ -52,31 +58,60 @@ if os.WIFSIGNALED(status):
 os._exit(os.waitstatus_to_exitcode(status))
 """
 MAX_REQUEST_BYTES = 1_000_000
-_NEEDED = ("PATH", "PYTHONPATH", "PYTHONUTF8")
+PR_SET_PDEATHSIG = 1
+
+
+class ForkedProcess:
+    """A fork, with what the tests use of subprocess.Popen."""
+
+    def __init__(self, link: socket.socket) -> None:
+        """`link` has told the request. If it is closed, the fork is killed."""
+        self._link = link
+        self.pid = int(link.recv(16))
+        self.returncode: int | None = None
+        link.setblocking(False)
+
+    def poll(self) -> int | None:
+        """Return how the process ended, None while it runs."""
+        if self.returncode is None:
+            with contextlib.suppress(BlockingIOError):
+                self.returncode = os.waitstatus_to_exitcode(int(self._link.recv(16) or signal.SIGKILL))
+                self._link.close()
+        return self.returncode
 
 
 class Prefork:
-    """The process that has imported the program, and how commands are started with it."""
+    """The process that has imported a program, and how processes are started with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str, *modules: str) -> None:
+        """Import `program`, whose main() is run, and `modules`, which it imports later."""
+        self._program, self._modules = program, modules
         self._folder = ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(
-        self, program: str, *arguments: str, env: dict[str, str], **options: Any
-    ) -> asyncio.subprocess.Process:
-        """Start `python -m program`. One whose environment changes the interpreter has an interpreter of its own."""
+    async def start(self, *arguments: str, env: dict[str, str], **options: Any) -> asyncio.subprocess.Process:
+        """Start the program. One whose environment changes the interpreter has an interpreter of its own."""
         own = {name: value for name, value in env.items() if name.startswith("PYTHON")}
         if own != {name: os.environ.get(name, "1") for name in ("PYTHONPATH", "PYTHONUTF8")}:
-            return await asyncio.create_subprocess_exec(sys.executable, "-m", program, *arguments, env=env, **options)
-        command = (sys.executable, "-S", "-E", "-c", LAUNCHER, self._socket(program, env), *arguments)
+            command = (sys.executable, "-m", self._program, *arguments)
+        else:
+            command = (sys.executable, "-S", "-E", "-c", LAUNCHER, self._socket(env), *arguments)
         return await asyncio.create_subprocess_exec(*command, env=env, **options)
 
-    def _socket(self, program: str, env: dict[str, str]) -> str:
+    def fork(self, arguments: Sequence[str], folder: Path, env: dict[str, str], output: int) -> ForkedProcess:
+        """Start the program in a session of its own, without input, and with a file for stdout and stderr."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        link.connect(self._socket(env))
+        request = json.dumps([list(arguments), env, str(folder), [], True, _umask()]).encode()
+        with open(os.devnull, "rb") as nothing:
+            socket.send_fds(link, [request], [nothing.fileno(), output, output])
+            return ForkedProcess(link)
+
+    def _socket(self, env: dict[str, str]) -> str:
         if self._process is None:
             self._folder = tempfile.mkdtemp(prefix="parley-")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, f"{self._folder}/socket", program],
+                [sys.executable, "-m", __name__, f"{self._folder}/socket", self._program, *self._modules],
                 env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -85,16 +120,24 @@ class Prefork:
             assert self._process.stdout.read(1) == b".", "the program could not be imported"
         return f"{self._folder}/socket"
 
-    def stop(self) -> None:
-        """End the process; the next start makes another one."""
-        if self._process is not None:
-            self._process.communicate()  # the end of its input ends it
-            shutil.rmtree(self._folder)
-            self._process = None
+    def stop(self) -> list[str]:
+        """End the process; the next start makes another one. Return which forks still ran: they are killed."""
+        if self._process is None:
+            return []
+        left, _ = self._process.communicate()  # the end of its input ends it
+        shutil.rmtree(self._folder)
+        self._process = None
+        return left.decode().splitlines()
 
 
-PREFORK = Prefork()
-"""Of this worker. It ends with the tests (tests/conftest.py)."""
+def _umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+# Of this worker. They end with the tests (tests/conftest.py).
+COMMANDS = Prefork("parley.cli")
+NODES = Prefork("parleyd.__main__", "parleyd.cli", "parleyd.node")
 
 
 # ---- the process that has the program
@@ -126,6 +169,8 @@ class _Command:
 
 def serve(path: str) -> list[str]:
     """Fork for each connection until the input ends. Returns in the fork, with its arguments."""
+    libc = ctypes.CDLL(None)
+    own_pid = os.getpid()
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening.bind(path)
     listening.listen(64)
@@ -135,6 +180,9 @@ def serve(path: str) -> list[str]:
         watched = [0, listening.fileno(), *(one.ended for one in running), *(one.link.fileno() for one in running)]
         ready, _, _ = select.select(watched, [], [])
         if 0 in ready:
+            for one in running:
+                os.write(1, f"{one.pid}\n".encode())
+                os.kill(one.pid, signal.SIGKILL)
             sys.exit()
         for one in tuple(running):
             if one.ended in ready or (one.link.fileno() in ready and not one.pass_on()):
@@ -148,8 +196,13 @@ def serve(path: str) -> list[str]:
                 continue
             pid = os.fork()
             if not pid:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() != own_pid:
+                    os._exit(1)
                 for opened in (listening, link, *(one.link for one in running)):
                     opened.close()
+                for one in running:
+                    os.close(one.ended)
                 return become(request, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -159,7 +212,11 @@ def serve(path: str) -> list[str]:
 
 def become(request: bytes, descriptors: list[int]) -> list[str]:
     """Take over the streams, the environment and the folder of whoever started the command."""
-    arguments, environment, folder, ignored = json.loads(request)
+    arguments, environment, folder, ignored, leads_session, umask = json.loads(request)
+    if leads_session:
+        os.setsid()
+    if umask >= 0:
+        os.umask(umask)
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -172,7 +229,11 @@ def become(request: bytes, descriptors: list[int]) -> list[str]:
 
 
 if __name__ == "__main__":
-    _, path, program = sys.argv
-    module = __import__(program, fromlist=["main"])
+    _, path, program, *modules = sys.argv
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it when it is imported; nodes set it before
+    module = importlib.import_module(program)
+    for name in modules:
+        importlib.import_module(name)
     sys.argv = [str(Path(module.__file__ or program)), *serve(path)]
+    sys.orig_argv = [sys.executable, "-m", program, *sys.argv[1:]]  # what a node that restarts becomes
     module.main()

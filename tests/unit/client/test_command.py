@@ -19,7 +19,7 @@ from parley.terminal.options import ConnectionOptions, Flags, resolve_options
 from parleyd.machine.records import MemberRow
 from tests.leftovers import MARK
 from tests.support.node import InProcessCluster, running_cluster
-from tests.support.prefork import PREFORK
+from tests.support.prefork import COMMANDS
 from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import PASSWORD, until
 
@@ -52,7 +52,7 @@ class Parley:
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         own = {**self.environment, **environment}
-        return await PREFORK.start("parley.cli", *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=own)
+        return await COMMANDS.start(*arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=own)
 
     @asynccontextmanager
     async def running(self, *arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
