@@ -16,7 +16,7 @@ import pytest
 from scripts.cluster_process import Processes
 from tests.leftovers import MARK, end_processes
 from tests.scheduling import LastingGroupScheduling
-from tests.support.prefork import COMMANDS, NODES
+from tests.support.prefork import CLUSTER_COMMANDS, COMMANDS, NODES
 from tests.time_limit import TimeLimit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_outlives_the_tests() -> Iterator[None]:
     yield
-    left = [*COMMANDS.stop(), *NODES.stop(), *end_processes()]
+    left = [*CLUSTER_COMMANDS.stop(), *COMMANDS.stop(), *NODES.stop(), *end_processes()]
     assert not left, f"tests left processes behind: {left}"
 
 

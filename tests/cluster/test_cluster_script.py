@@ -21,6 +21,7 @@ from parley import ParleyClient
 from scripts.cluster_layout import Layout, create_layout, plan_private_nodes
 from scripts.cluster_process import ROOT
 from tests.cluster.conftest import FAST
+from tests.support.prefork import CLUSTER_COMMANDS
 from tests.support.raw import until_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -80,8 +81,8 @@ async def up(root: Path, *flags: str) -> AsyncIterator[Up]:
 
 async def cluster(root: Path, *arguments: str) -> tuple[int, str]:
     """Another terminal: run one command and return its exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, SCRIPT, "--var", str(root), *arguments, stdin=asyncio.subprocess.DEVNULL,
+    process = await CLUSTER_COMMANDS.start(
+        "--var", str(root), *arguments, env={**os.environ, "PYTHONUTF8": "1"}, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(40):

@@ -91,7 +91,7 @@ class Prefork:
 
     async def start(self, *arguments: str, env: dict[str, str], **options: Any) -> asyncio.subprocess.Process:
         """Start the program. One whose environment changes the interpreter has an interpreter of its own."""
-        own = {name: value for name, value in env.items() if name.startswith("PYTHON")}
+        own = {name: value for name, value in env.items() if value and name.startswith("PYTHON")}
         if own != {name: os.environ.get(name, "1") for name in ("PYTHONPATH", "PYTHONUTF8")}:
             command = (sys.executable, "-m", self._program, *arguments)
         else:
@@ -138,6 +138,7 @@ def _umask() -> int:
 # Of this worker. They end with the tests (tests/conftest.py).
 COMMANDS = Prefork("parley.cli")
 NODES = Prefork("parleyd.__main__", "parleyd.cli", "parleyd.node")
+CLUSTER_COMMANDS = Prefork("scripts.cluster", "scripts.cluster_cli")
 
 
 # ---- the process that has the program
@@ -236,4 +237,4 @@ if __name__ == "__main__":
         importlib.import_module(name)
     sys.argv = [str(Path(module.__file__ or program)), *serve(path)]
     sys.orig_argv = [sys.executable, "-m", program, *sys.argv[1:]]  # what a node that restarts becomes
-    module.main()
+    sys.exit(module.main())
