@@ -33,11 +33,11 @@ test: $(READY) ## Run all tests but the campaigns of make chaos: unit, simulatio
 	python -m pytest -n 3 --dist loadgroup $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
 
-# On their own, because pytest-qt loads Qt for every test of a run. One at a time, because some measure times.
+# On their own, because pytest-qt loads Qt for every test of a run.
 .PHONY: test-gui
 test-gui: $(READY) ## Run the tests of the window, without a display
 	@bash scripts/gui_libraries.sh $(BIN)/python
-	python -m pytest -p pytest-qt tests/gui $(ARGS)
+	python -m pytest -p pytest-qt -n 2 --dist loadfile tests/gui $(ARGS)
 
 .PHONY: chat
 chat: $(READY) ## Chat on the running cluster: make chat ACCOUNT=ann TO=ben

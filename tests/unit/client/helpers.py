@@ -56,12 +56,18 @@ def make_client(
 
 @asynccontextmanager
 async def signed_in(
-    cluster: InProcessCluster, state_dir: Path, name: str = "anna", *, nodes: Sequence[int] | None = None, seed: int = 1
+    cluster: InProcessCluster,
+    state_dir: Path,
+    name: str = "anna",
+    *,
+    nodes: Sequence[int] | None = None,
+    deadline_s: float = 30.0,
+    seed: int = 1,
 ) -> AsyncIterator[ParleyClient]:
     """A client signed in as `name`, whose account is made if need be."""
     if name not in cluster.accounts:
         cluster.add_account(name, PASSWORD)
-    async with make_client(cluster, state_dir, nodes=nodes, seed=seed) as client:
+    async with make_client(cluster, state_dir, nodes=nodes, deadline_s=deadline_s, seed=seed) as client:
         await client.login(name, PASSWORD)
         yield client
 

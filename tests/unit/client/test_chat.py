@@ -53,11 +53,13 @@ class Shown:
 
 
 @asynccontextmanager
-async def view(tmp_path: Path, peer: str = "bob", *, nodes: int = 1, history: bool = False) -> AsyncIterator[Shown]:
+async def view(
+    tmp_path: Path, peer: str = "bob", *, nodes: int = 1, history: bool = False, deadline_s: float = 30.0
+) -> AsyncIterator[Shown]:
     async with running_cluster([f"n{i + 1}" for i in range(nodes)]) as cluster:
         cluster.add_account("bob", PASSWORD)
         cluster.add_account("carl", PASSWORD)
-        async with signed_in(cluster, tmp_path) as client:
+        async with signed_in(cluster, tmp_path, deadline_s=deadline_s) as client:
             await client.wait_until(ConnectionState.CONNECTED, timeout=5)
             shown = Shown(cluster, client, peer)
             async with asyncio.TaskGroup() as group:

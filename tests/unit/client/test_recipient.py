@@ -59,7 +59,7 @@ async def test_another_mistake_changes_no_recipient(tmp_path: Path, typed: str) 
 
 
 async def test_without_a_node_a_name_is_taken_as_it_is_typed_and_known_names_need_none(tmp_path: Path) -> None:
-    async with view(tmp_path) as shown:
+    async with view(tmp_path, deadline_s=3.0) as shown:
         await shown.node().die()
         await shown.view.take("/to carl")
         assert shown.view.prompt == "anna → carl> "
