@@ -814,3 +814,42 @@ class SetPutAwayResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveConversationRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    UP_TO_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    up_to: builtins.int
+    """the newest message that the person has been shown; at least 1"""
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        up_to: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveConversationResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

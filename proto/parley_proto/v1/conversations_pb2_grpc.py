@@ -105,6 +105,11 @@ class ConversationsStub:
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.FromString,
                 _registered_method=True)
+        self.RemoveConversation = channel.unary_unary(
+                '/parley.v1.Conversations/RemoveConversation',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationsServicer:
@@ -209,6 +214,13 @@ class ConversationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveConversation(self, request, context):
+        """Removes a conversation for the caller up to a message. Needs level 3. NOT_FOUND for one the caller was never in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +293,11 @@ def add_ConversationsServicer_to_server(servicer, server):
                     servicer.SetPutAway,
                     request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.SerializeToString,
+            ),
+            'RemoveConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveConversation,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +679,33 @@ class Conversations:
             '/parley.v1.Conversations/SetPutAway',
             parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayRequest.SerializeToString,
             parley__proto_dot_v1_dot_conversations__pb2.SetPutAwayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/RemoveConversation',
+            parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.RemoveConversationResponse.FromString,
             options,
             channel_credentials,
             insecure,

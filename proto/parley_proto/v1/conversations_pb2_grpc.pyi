@@ -62,6 +62,8 @@ class ConversationsStub:
     """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
     SetPutAway: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetPutAwayRequest, _conversations_pb2.SetPutAwayResponse]
     """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+    RemoveConversation: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.RemoveConversationRequest, _conversations_pb2.RemoveConversationResponse]
+    """Removes a conversation for the caller up to a message. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 @_typing.type_check_only
 class ConversationsAsyncStub(ConversationsStub):
@@ -97,6 +99,8 @@ class ConversationsAsyncStub(ConversationsStub):
     """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
     SetPutAway: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetPutAwayRequest, _conversations_pb2.SetPutAwayResponse]  # type: ignore[assignment]
     """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+    RemoveConversation: _aio.UnaryUnaryMultiCallable[_conversations_pb2.RemoveConversationRequest, _conversations_pb2.RemoveConversationResponse]  # type: ignore[assignment]
+    """Removes a conversation for the caller up to a message. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 class ConversationsServicer(metaclass=_abc_1.ABCMeta):
     """Every call carries `authorization: Bearer <token>` metadata. Reads may be repeated freely."""
@@ -213,5 +217,13 @@ class ConversationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversations_pb2.SetPutAwayResponse, _abc.Awaitable[_conversations_pb2.SetPutAwayResponse]]:
         """Puts a conversation away for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
+
+    @_abc_1.abstractmethod
+    def RemoveConversation(
+        self,
+        request: _conversations_pb2.RemoveConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.RemoveConversationResponse, _abc.Awaitable[_conversations_pb2.RemoveConversationResponse]]:
+        """Removes a conversation for the caller up to a message. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 def add_ConversationsServicer_to_server(servicer: ConversationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -435,19 +435,48 @@ class Directory(message.Message):
 
     ACCOUNTS_FIELD_NUMBER: builtins.int
     CONVERSATIONS_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
     @builtins.property
     def accounts(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.AccountInfo]: ...
     @builtins.property
     def conversations(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.ConversationInfo]: ...
+    @builtins.property
+    def removed(self) -> containers.RepeatedCompositeFieldContainer[Removal]:
+        """what the account has removed since the device's cursor"""
+
     def __init__(
         self,
         *,
         accounts: abc.Iterable[model_pb2.AccountInfo] | None = ...,
         conversations: abc.Iterable[model_pb2.ConversationInfo] | None = ...,
+        removed: abc.Iterable[Removal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "conversations", b"conversations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "conversations", b"conversations", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Removal(message.Message):
+    """The account has removed a conversation up to a message. Forget these messages, and drop those that come later."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    UP_TO_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    up_to: builtins.int
+    """message id"""
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        up_to: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "up_to", b"up_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

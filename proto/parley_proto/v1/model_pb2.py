@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/model.proto\x12\tparley.v1\"E\n\x08Position\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12%\n\x06groups\x18\x02 \x03(\x0b\x32\x15.parley.v1.GroupIndex\"*\n\nGroupIndex\x12\r\n\x05group\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\"N\n\x0b\x41\x63\x63ountInfo\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\"\x8c\x01\n\nMemberInfo\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12#\n\x04role\x18\x02 \x01(\x0e\x32\x15.parley.v1.MemberRole\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\x12\x18\n\x10\x66irst_message_id\x18\x05 \x01(\x04\"\x84\x02\n\x10\x43onversationInfo\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.parley.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x14\n\x0cmember_count\x18\x04 \x01(\r\x12&\n\x07members\x18\x05 \x03(\x0b\x32\x15.parley.v1.MemberInfo\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x0e\n\x06public\x18\x07 \x01(\x08\x12\x10\n\x08\x61rchived\x18\x08 \x01(\x08\x12\x14\n\x0copen_history\x18\t \x01(\x08\x12\r\n\x05muted\x18< \x01(\x08\x12\x16\n\x0eput_away_up_to\x18= \x01(\x04\"\xf1\x01\n\x07Message\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x04\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.parley.v1.MessageKind\x12\x11\n\tsender_id\x18\x04 \x01(\x04\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\x12\x11\n\tdevice_id\x18\x07 \x01(\x0c\x12\x13\n\x0bsend_number\x18\x08 \x01(\x04\x12\x10\n\x08subjects\x18\t \x03(\x04\x12,\n\x08priority\x18\n \x01(\x0e\x32\x1a.parley.v1.MessagePriority\"+\n\x0b\x44\x65viceClaim\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\xd3\x01\n\x04Send\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0c\x61\x63\x63ount_name\x18\x02 \x01(\tH\x00\x12\x14\n\naccount_id\x18\x03 \x01(\x04H\x00\x12\x19\n\x0f\x63onversation_id\x18\x04 \x01(\x04H\x00\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x13\n\x0bknown_index\x18\x1e \x01(\x04\x12\x17\n\x0foriginal_digest\x18\x1f \x01(\x04\x12,\n\x08priority\x18  \x01(\x0e\x32\x1a.parley.v1.MessagePriorityB\x08\n\x06target*\x92\x01\n\x10\x43onversationKind\x12!\n\x1d\x43ONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONVERSATION_KIND_DIRECT\x10\x01\x12\x1d\n\x19\x43ONVERSATION_KIND_CHANNEL\x10\x02\x12\x1e\n\x1a\x43ONVERSATION_KIND_EVERYONE\x10\x03*s\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x01\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x02\x12\x19\n\x15MEMBER_ROLE_MODERATOR\x10\x03*\x9a\x02\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_KIND_TEXT\x10\x01\x12 \n\x1cMESSAGE_KIND_CHANNEL_CREATED\x10\x02\x12\x1f\n\x1bMESSAGE_KIND_MEMBERS_JOINED\x10\x03\x12\x1d\n\x19MESSAGE_KIND_MEMBERS_LEFT\x10\x04\x12\x1e\n\x1aMESSAGE_KIND_TITLE_CHANGED\x10\x05\x12\x1e\n\x1aMESSAGE_KIND_TOPIC_CHANGED\x10\x06\x12\x19\n\x15MESSAGE_KIND_ARCHIVED\x10\x07\x12\x19\n\x15MESSAGE_KIND_REOPENED\x10\x08*K\n\x0fMessagePriority\x12\x1b\n\x17MESSAGE_PRIORITY_NORMAL\x10\x00\x12\x1b\n\x17MESSAGE_PRIORITY_URGENT\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/model.proto\x12\tparley.v1\"E\n\x08Position\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12%\n\x06groups\x18\x02 \x03(\x0b\x32\x15.parley.v1.GroupIndex\"*\n\nGroupIndex\x12\r\n\x05group\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\"N\n\x0b\x41\x63\x63ountInfo\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\"\x8c\x01\n\nMemberInfo\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12#\n\x04role\x18\x02 \x01(\x0e\x32\x15.parley.v1.MemberRole\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\x12\x18\n\x10\x66irst_message_id\x18\x05 \x01(\x04\"\x9b\x02\n\x10\x43onversationInfo\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.parley.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x14\n\x0cmember_count\x18\x04 \x01(\r\x12&\n\x07members\x18\x05 \x03(\x0b\x32\x15.parley.v1.MemberInfo\x12\r\n\x05topic\x18\x06 \x01(\t\x12\x0e\n\x06public\x18\x07 \x01(\x08\x12\x10\n\x08\x61rchived\x18\x08 \x01(\x08\x12\x14\n\x0copen_history\x18\t \x01(\x08\x12\r\n\x05muted\x18< \x01(\x08\x12\x16\n\x0eput_away_up_to\x18= \x01(\x04\x12\x15\n\rremoved_up_to\x18> \x01(\x04\"\xf1\x01\n\x07Message\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x04\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.parley.v1.MessageKind\x12\x11\n\tsender_id\x18\x04 \x01(\x04\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\x12\x11\n\tdevice_id\x18\x07 \x01(\x0c\x12\x13\n\x0bsend_number\x18\x08 \x01(\x04\x12\x10\n\x08subjects\x18\t \x03(\x04\x12,\n\x08priority\x18\n \x01(\x0e\x32\x1a.parley.v1.MessagePriority\"+\n\x0b\x44\x65viceClaim\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\xd3\x01\n\x04Send\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0c\x61\x63\x63ount_name\x18\x02 \x01(\tH\x00\x12\x14\n\naccount_id\x18\x03 \x01(\x04H\x00\x12\x19\n\x0f\x63onversation_id\x18\x04 \x01(\x04H\x00\x12\x0c\n\x04\x62ody\x18\x05 \x01(\t\x12\x13\n\x0bknown_index\x18\x1e \x01(\x04\x12\x17\n\x0foriginal_digest\x18\x1f \x01(\x04\x12,\n\x08priority\x18  \x01(\x0e\x32\x1a.parley.v1.MessagePriorityB\x08\n\x06target*\x92\x01\n\x10\x43onversationKind\x12!\n\x1d\x43ONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONVERSATION_KIND_DIRECT\x10\x01\x12\x1d\n\x19\x43ONVERSATION_KIND_CHANNEL\x10\x02\x12\x1e\n\x1a\x43ONVERSATION_KIND_EVERYONE\x10\x03*s\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x01\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x02\x12\x19\n\x15MEMBER_ROLE_MODERATOR\x10\x03*\x9a\x02\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_KIND_TEXT\x10\x01\x12 \n\x1cMESSAGE_KIND_CHANNEL_CREATED\x10\x02\x12\x1f\n\x1bMESSAGE_KIND_MEMBERS_JOINED\x10\x03\x12\x1d\n\x19MESSAGE_KIND_MEMBERS_LEFT\x10\x04\x12\x1e\n\x1aMESSAGE_KIND_TITLE_CHANGED\x10\x05\x12\x1e\n\x1aMESSAGE_KIND_TOPIC_CHANGED\x10\x06\x12\x19\n\x15MESSAGE_KIND_ARCHIVED\x10\x07\x12\x19\n\x15MESSAGE_KIND_REOPENED\x10\x08*K\n\x0fMessagePriority\x12\x1b\n\x17MESSAGE_PRIORITY_NORMAL\x10\x00\x12\x1b\n\x17MESSAGE_PRIORITY_URGENT\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONVERSATIONKIND']._serialized_start=1147
-  _globals['_CONVERSATIONKIND']._serialized_end=1293
-  _globals['_MEMBERROLE']._serialized_start=1295
-  _globals['_MEMBERROLE']._serialized_end=1410
-  _globals['_MESSAGEKIND']._serialized_start=1413
-  _globals['_MESSAGEKIND']._serialized_end=1695
-  _globals['_MESSAGEPRIORITY']._serialized_start=1697
-  _globals['_MESSAGEPRIORITY']._serialized_end=1772
+  _globals['_CONVERSATIONKIND']._serialized_start=1170
+  _globals['_CONVERSATIONKIND']._serialized_end=1316
+  _globals['_MEMBERROLE']._serialized_start=1318
+  _globals['_MEMBERROLE']._serialized_end=1433
+  _globals['_MESSAGEKIND']._serialized_start=1436
+  _globals['_MESSAGEKIND']._serialized_end=1718
+  _globals['_MESSAGEPRIORITY']._serialized_start=1720
+  _globals['_MESSAGEPRIORITY']._serialized_end=1795
   _globals['_POSITION']._serialized_start=42
   _globals['_POSITION']._serialized_end=111
   _globals['_GROUPINDEX']._serialized_start=113
@@ -48,11 +48,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERINFO']._serialized_start=238
   _globals['_MEMBERINFO']._serialized_end=378
   _globals['_CONVERSATIONINFO']._serialized_start=381
-  _globals['_CONVERSATIONINFO']._serialized_end=641
-  _globals['_MESSAGE']._serialized_start=644
-  _globals['_MESSAGE']._serialized_end=885
-  _globals['_DEVICECLAIM']._serialized_start=887
-  _globals['_DEVICECLAIM']._serialized_end=930
-  _globals['_SEND']._serialized_start=933
-  _globals['_SEND']._serialized_end=1144
+  _globals['_CONVERSATIONINFO']._serialized_end=664
+  _globals['_MESSAGE']._serialized_start=667
+  _globals['_MESSAGE']._serialized_end=908
+  _globals['_DEVICECLAIM']._serialized_start=910
+  _globals['_DEVICECLAIM']._serialized_end=953
+  _globals['_SEND']._serialized_start=956
+  _globals['_SEND']._serialized_end=1167
 # @@protoc_insertion_point(module_scope)

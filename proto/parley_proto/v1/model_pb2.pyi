@@ -245,6 +245,7 @@ class ConversationInfo(message.Message):
     OPEN_HISTORY_FIELD_NUMBER: builtins.int
     MUTED_FIELD_NUMBER: builtins.int
     PUT_AWAY_UP_TO_FIELD_NUMBER: builtins.int
+    REMOVED_UP_TO_FIELD_NUMBER: builtins.int
     id: builtins.int
     kind: ConversationKind.ValueType
     title: builtins.str
@@ -262,6 +263,8 @@ class ConversationInfo(message.Message):
     """the account that is told has muted it"""
     put_away_up_to: builtins.int
     """message id up to which the account that is told has put it away; 0: it has not"""
+    removed_up_to: builtins.int
+    """message id up to which the account that is told has removed it; 0: it has not"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberInfo]:
         """by account id; the first 64 where there are more: ListMembers has all"""
@@ -280,10 +283,11 @@ class ConversationInfo(message.Message):
         open_history: builtins.bool = ...,
         muted: builtins.bool = ...,
         put_away_up_to: builtins.int = ...,
+        removed_up_to: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["archived", b"archived", "id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "muted", b"muted", "open_history", b"open_history", "public", b"public", "put_away_up_to", b"put_away_up_to", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archived", b"archived", "id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "muted", b"muted", "open_history", b"open_history", "public", b"public", "put_away_up_to", b"put_away_up_to", "removed_up_to", b"removed_up_to", "title", b"title", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

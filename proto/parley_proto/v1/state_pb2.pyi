@@ -363,6 +363,7 @@ class Command(message.Message):
     SET_HIDDEN_FIELD_NUMBER: builtins.int
     SET_MUTED_FIELD_NUMBER: builtins.int
     SET_PUT_AWAY_FIELD_NUMBER: builtins.int
+    REMOVE_CONVERSATION_FIELD_NUMBER: builtins.int
     SUSPEND_ACCOUNT_FIELD_NUMBER: builtins.int
     RELEASE_ACCOUNT_FIELD_NUMBER: builtins.int
     NOTE_REQUEST_FIELD_NUMBER: builtins.int
@@ -441,6 +442,8 @@ class Command(message.Message):
     @builtins.property
     def set_put_away(self) -> SetPutAway: ...
     @builtins.property
+    def remove_conversation(self) -> RemoveConversation: ...
+    @builtins.property
     def suspend_account(self) -> SuspendAccount: ...
     @builtins.property
     def release_account(self) -> ReleaseAccount: ...
@@ -489,17 +492,18 @@ class Command(message.Message):
         set_hidden: SetHidden | None = ...,
         set_muted: SetMuted | None = ...,
         set_put_away: SetPutAway | None = ...,
+        remove_conversation: RemoveConversation | None = ...,
         suspend_account: SuspendAccount | None = ...,
         release_account: ReleaseAccount | None = ...,
         note_request: NoteRequest | None = ...,
         set_quota: SetQuota | None = ...,
         withdraw_code: WithdrawCode | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_put_away", b"set_put_away", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_conversation", b"remove_conversation", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_put_away", b"set_put_away", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_put_away", b"set_put_away", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "note_request", b"note_request", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "release_account", b"release_account", "remove_conversation", b"remove_conversation", "remove_members", b"remove_members", "reset_password", b"reset_password", "restore_certificate", b"restore_certificate", "revoke_certificate", b"revoke_certificate", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_hidden", b"set_hidden", "set_member_role", b"set_member_role", "set_muted", b"set_muted", "set_put_away", b"set_put_away", "set_quota", b"set_quota", "set_role", b"set_role", "set_time", b"set_time", "suspend_account", b"suspend_account", "use_join_token", b"use_join_token", "withdraw_code", b"withdraw_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "revoke_certificate", "restore_certificate", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "set_put_away", "suspend_account", "release_account", "note_request", "set_quota", "withdraw_code"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "revoke_certificate", "restore_certificate", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time", "set_hidden", "set_muted", "set_put_away", "remove_conversation", "suspend_account", "release_account", "note_request", "set_quota", "withdraw_code"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -858,6 +862,32 @@ class SetPutAway(message.Message):
     conversation_id: builtins.int
     up_to: builtins.int
     """message id; 0: it is not put away any more"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+        up_to: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "session_id", b"session_id", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveConversation(message.Message):
+    """Up to which message the caller has removed a conversation. It only rises. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    UP_TO_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    up_to: builtins.int
+    """message id, at least 1"""
     def __init__(
         self,
         *,

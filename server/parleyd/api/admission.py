@@ -103,6 +103,7 @@ ACCESS = {
     "/parley.v1.Conversations/SetMemberRole": Access.SESSION,
     "/parley.v1.Conversations/SetMuted": Access.SESSION,
     "/parley.v1.Conversations/SetPutAway": Access.SESSION,
+    "/parley.v1.Conversations/RemoveConversation": Access.SESSION,
     "/parley.v1.Messaging/Connect": Access.SESSION,
     "/parley.v1.Messaging/Fetch": Access.SESSION,
     "/parley.v1.Messaging/Push": Access.SESSION,

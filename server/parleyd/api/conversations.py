@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import grpc
 
 from parley_proto.v1 import conversations_pb2 as pb
-from parley_proto.v1 import model_pb2, state_pb2
+from parley_proto.v1 import state_pb2
 from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
+from parleyd.api.conversation_pages import history, listed
 from parleyd.api.errors import ApiError, Context, refusal, unary
 from parleyd.api.receipts import MessageReceipts
 from parleyd.api.requests import (
@@ -20,7 +21,6 @@ from parleyd.api.requests import (
     entries_within_page,
     page_bytes,
     page_size,
-    page_token,
 )
 from parleyd.delivery.position import position_of
 from parleyd.delivery.records import (
@@ -28,17 +28,12 @@ from parleyd.delivery.records import (
     MAX_CHANNEL_INFO_BYTES,
     MAX_MEMBER_INFO_BYTES,
     accounts_named,
-    accounts_of,
     conversation_info,
     member_info,
-    message,
 )
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts, channels, conversations, memberships, messages
-from parleyd.machine.features.conversations import ConversationSummary
-from parleyd.machine.features.history import History, HistoryPage
-from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.features import accounts, channels, memberships
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
 from parleyd.machine.reader import StateReader
@@ -77,7 +72,7 @@ class ConversationsService(ConversationsServicer):
         most_bytes = min(page_bytes(), LIST_BYTES)
         before_id = before_message_id(request.page_token)
         session = await self._authenticator.session_at(context, request.seen)
-        return await self._readers.run(lambda reader: _list(reader, session.account_id, before_id, limit, most_bytes))
+        return await self._readers.run(lambda reader: listed(reader, session.account_id, before_id, limit, most_bytes))
 
     @unary
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:  # noqa: N802
@@ -96,7 +91,7 @@ class ConversationsService(ConversationsServicer):
                 raise InvalidInputError("which", "is missing; name a conversation or an account")
         most_bytes = page_bytes()
         session = await self._authenticator.session_at(context, request.seen)
-        return await self._readers.run(lambda reader: _history(reader, session.account_id, request, limit, most_bytes))
+        return await self._readers.run(lambda reader: history(reader, session.account_id, request, limit, most_bytes))
 
     @unary
     async def ListMembers(  # noqa: N802
@@ -237,6 +232,22 @@ class ConversationsService(ConversationsServicer):
         index, _ = await self._commands.apply(state_pb2.Command(set_put_away=command))
         return pb.SetPutAwayResponse(position=self._authenticator.position(index))
 
+    @unary
+    async def RemoveConversation(  # noqa: N802
+        self, request: pb.RemoveConversationRequest, context: Context
+    ) -> pb.RemoveConversationResponse:
+        """Remove a conversation for the caller up to a message."""
+        check_number("conversation_id", request.conversation_id)
+        check_number("up_to", request.up_to)
+        if not request.up_to:
+            raise InvalidInputError("up_to", "is missing; name the newest message that the person has been shown")
+        session = await self._authenticator.session_that_may(context, Action.REMOVE_CONVERSATION)
+        command = state_pb2.RemoveConversation(
+            session_id=session.session_id, conversation_id=request.conversation_id, up_to=request.up_to
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(remove_conversation=command))
+        return pb.RemoveConversationResponse(position=self._authenticator.position(index))
+
     async def _changer(
         self, request: _ChannelRequest, context: Context, action: Action = Action.CHANGE_CHANNEL
     ) -> SessionRecord:
@@ -290,89 +301,6 @@ def _channels(
 def _ids_of(reader: StateReader, names: Sequence[str]) -> dict[str, int | None]:
     rows = {name: accounts.by_name(reader, name) for name in names}
     return {name: None if row is None else row.id for name, row in rows.items()}
-
-
-def _list(
-    reader: StateReader, account_id: int, before_id: int, limit: int, most_bytes: int
-) -> pb.ListConversationsResponse:
-    """Return a page that ends at the first of its bounds. It costs what it holds, and one conversation more."""
-    with reader.consistent():
-        response = pb.ListConversationsResponse(position=position_of(reader))
-        named: set[int] = set()
-        size = last_id = 0
-        for one in conversations.page(reader, account_id, before_id, limit + 1):
-            last = messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
-            names = accounts_of(() if last is None else (last,), (one.conversation,))
-            summary = _summary(conversation_info(reader, one.conversation, account_id), one, last)
-            size += summary.ByteSize() + MAX_ACCOUNT_INFO_BYTES * len(names - named)
-            shown = len(response.conversations)
-            if shown == limit or (shown and size > most_bytes):
-                response.next_page_token = page_token(last_id)
-                break
-            last_id = one.conversation.last_message_id
-            named |= names
-            response.conversations.append(summary)
-        response.accounts.extend(accounts_named(reader, named))
-        return response
-
-
-def _summary(
-    info: model_pb2.ConversationInfo, record: ConversationSummary, last: MessageRecord | None
-) -> pb.ConversationSummary:
-    summary = pb.ConversationSummary(info=info, unread=record.unread, read_up_to=record.read_up_to)
-    if last is not None:
-        summary.last_message.CopyFrom(message(last))
-    return summary
-
-
-def _history(
-    reader: StateReader, account_id: int, request: pb.GetHistoryRequest, limit: int, most_bytes: int
-) -> pb.GetHistoryResponse:
-    with reader.consistent():
-        asked_about: set[int] = {account_id}
-        if request.WhichOneof("which") == "conversation_id":
-            conversation_id = request.conversation_id
-            if not memberships.readable(reader, conversation_id, account_id):
-                raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
-        else:
-            conversation_id = _direct(reader, account_id, request, asked_about)
-        history = History(reader, account_id, conversation_id)
-        page = _history_page(history, request, limit, most_bytes)
-        conversation = conversations.as_seen_by(reader, conversation_id, account_id)
-        return pb.GetHistoryResponse(
-            messages=[message(record) for record in page.messages],
-            has_older=page.has_older,
-            has_newer=page.has_newer,
-            read_up_to=history.read_up_to(),
-            conversation=None if conversation is None else conversation_info(reader, conversation, account_id),
-            accounts=accounts_named(
-                reader, asked_about | accounts_of(page.messages, () if conversation is None else (conversation,))
-            ),
-            position=position_of(reader),
-        )
-
-
-def _history_page(history: History, request: pb.GetHistoryRequest, limit: int, most_bytes: int) -> HistoryPage:
-    match request.WhichOneof("start"):
-        case "after_id":
-            return history.after(request.after_id, limit, most_bytes)
-        case "around_id":
-            return history.around(request.around_id, limit, most_bytes)
-        case "first_unread" if request.first_unread:
-            return history.around(history.read_up_to() + 1, limit, most_bytes)
-        case _:
-            return history.before(request.before_id, limit, most_bytes)
-
-
-def _direct(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, asked_about: set[int]) -> int:
-    """Return the direct conversation with the account of the request, or 0 if the two have none."""
-    if request.WhichOneof("which") == "account_id":
-        asked_about.add(request.account_id)
-        return conversations.direct_with(reader, account_id, request.account_id) or 0
-    other = accounts.by_name(reader, request.account_name)
-    if other is not None:
-        asked_about.add(other.id)
-    return conversations.direct_with_name(reader, account_id, request.account_name) or 0
 
 
 def _members(

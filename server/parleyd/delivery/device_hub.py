@@ -32,6 +32,7 @@ from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.mutes import ConversationMuted
 from parleyd.machine.features.put_away import ConversationPutAway
 from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.removals import ConversationRemoved
 from parleyd.machine.features.sends import URGENT
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
@@ -200,9 +201,8 @@ class DeviceHub:
                     self._receipt(effect)
                 case ConversationCreated():
                     self._conversation(effect)
-                case ConversationMuted() | ConversationPutAway():
-                    for stream in self._of((effect.account_id,)):
-                        stream.conversation_changed(effect.conversation_id)
+                case ConversationMuted() | ConversationPutAway() | ConversationRemoved():
+                    self._own_view(effect)
                 case MembersJoined() | MembersLeft() | ChannelChanged():
                     self._channel_changed(effect)
                 case AccountChanged():
@@ -266,6 +266,13 @@ class DeviceHub:
                 self._enter(effect.conversation_id, account_id)
         for stream in self._of(effect.members):
             stream.conversation_changed(effect.conversation_id)
+
+    def _own_view(self, effect: ConversationMuted | ConversationPutAway | ConversationRemoved) -> None:
+        for stream in self._of((effect.account_id,)):
+            if isinstance(effect, ConversationRemoved):
+                stream.conversation_removed(effect.conversation_id, effect.up_to)
+            else:
+                stream.conversation_changed(effect.conversation_id)
 
     def _channel_changed(self, effect: MembersJoined | MembersLeft | ChannelChanged) -> None:
         channel_id = effect.conversation_id

@@ -49,11 +49,15 @@ class CloseReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Stored messages in order; up to `up_to` there are no others, and `more` lie above it."""
+    """Stored messages in order; up to `up_to` there are no others, and `more` lie above it.
+
+    `removed`: conversation and message, up to which the account has removed it since the page's beginning.
+    """
 
     messages: Sequence[EncodedMessage]
     up_to: int
     more: bool
+    removed: Sequence[tuple[int, int]] = ()
 
 
 class StreamSource(Protocol):
@@ -152,6 +156,11 @@ class DeviceStream:
         self._sent_directory.conversation_changed(conversation_id)
         self._wake.set()
 
+    def conversation_removed(self, conversation_id: int, up_to: int) -> None:
+        """Record that the account has removed a conversation up to a message."""
+        self._sent_directory.conversation_removed(conversation_id, up_to)
+        self._wake.set()
+
     def close(self, reason: CloseReason) -> None:
         """End the stream; the first reason stays."""
         if not self.closed.done():
@@ -235,6 +244,8 @@ class DeviceStream:
             return []  # it is read again when there is a place, and nothing is kept until then
         self._has_read = self._place.is_held
         self._cursor = max(self._cursor, page.up_to)
+        for conversation_id, up_to in page.removed:
+            self._sent_directory.conversation_removed(conversation_id, up_to)
         if not page.more and not self._stored_meanwhile:
             # Nothing was stored while the page was read, so the next messages come live.
             self._behind = False
@@ -254,10 +265,13 @@ class DeviceStream:
                 accounts.update(message.account_ids)
                 conversations.add(message.conversation_id)
         accounts, conversations = self._sent_directory.take(accounts, conversations)
-        if not accounts and not conversations:
+        removed = self._sent_directory.take_removed()
+        if not accounts and not conversations and not removed:
             return []
         directory = await self._source.directory(accounts, conversations)
         self._sent_directory.sent(directory)
+        for conversation_id, up_to in removed.items():
+            directory.removed.add(conversation_id=conversation_id, up_to=up_to)
         return [pb.ServerFrame(directory=directory)]
 
     def _encoded_cursor(self, message_id: int) -> bytes:

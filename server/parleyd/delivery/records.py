@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley_proto.v1 import messaging_pb2, model_pb2
-from parleyd.machine.features import accounts, conversations, mutes, put_away
+from parleyd.machine.features import accounts, conversations, memberships, mutes, put_away
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.conversations import ConversationRecord
@@ -88,6 +88,7 @@ def conversation_info(reader: StateReader, record: ConversationRecord, account_i
         open_history=record.open_history,
         muted=mutes.is_muted(reader, account_id, record.id),
         put_away_up_to=put_away.put_away_up_to(reader, account_id, record.id),
+        removed_up_to=memberships.removed_up_to(reader, record.id, account_id),
     )
 
 

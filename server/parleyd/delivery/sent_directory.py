@@ -17,7 +17,7 @@ CHANGES_PER_FRAME = 256
 
 
 class SentDirectory:
-    """Sent and changed entries: at most MAX_REMEMBERED accounts and as many conversations."""
+    """Sent and changed entries: at most MAX_REMEMBERED accounts, as many conversations, and as many removals."""
 
     def __init__(self) -> None:
         self._watchers = AccountWatchers()
@@ -26,6 +26,8 @@ class SentDirectory:
         self._conversations: set[int] = set()
         self._changed_accounts: set[int] = set()
         self._changed_conversations: set[int] = set()
+        self._removed: dict[int, int] = {}  # conversations that are removed up to a message, still to be sent
+        self._sent_removed: dict[int, int] = {}
         self._is_asking = False
 
     def watch(self, watchers: AccountWatchers, watcher: Watcher) -> None:
@@ -47,10 +49,23 @@ class SentDirectory:
         """Record that the conversation must be sent, for the first time or again."""
         _add(self._changed_conversations, (conversation_id,))
 
+    def conversation_removed(self, conversation_id: int, up_to: int) -> None:
+        """Record that the account has removed a conversation up to a message, unless that was sent."""
+        if up_to > max(self._removed.get(conversation_id, 0), self._sent_removed.get(conversation_id, 0)):
+            self._removed[conversation_id] = up_to
+
     @property
     def has_changes(self) -> bool:
         """Return whether something must be sent that no frame names."""
-        return bool(self._changed_accounts or self._changed_conversations)
+        return bool(self._changed_accounts or self._changed_conversations or self._removed)
+
+    def take_removed(self) -> dict[int, int]:
+        """Return all removals that were not sent. They count as sent from now on."""
+        taken, self._removed = self._removed, {}
+        if len(self._sent_removed) >= MAX_REMEMBERED:
+            self._sent_removed.clear()
+        self._sent_removed |= taken
+        return taken
 
     def take(self, accounts: set[int], conversations: set[int]) -> tuple[set[int], set[int]]:
         """Return what to send before a frame with these names: the unsent ones, and some of what changed.

@@ -26,7 +26,7 @@ class StoredSource:
             page = waiting.queued_page(
                 reader, self._account_id, after_id, limit, self._device_id, max_bytes=FRAME_BYTES
             )
-            return Page([encode_message(record) for record in page.messages], page.up_to, page.more)
+            return Page([encode_message(record) for record in page.messages], page.up_to, page.more, page.removed)
 
         return await self._readers.run(read)
 

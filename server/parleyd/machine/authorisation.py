@@ -38,6 +38,7 @@ class Action(IntEnum):
     HIDE_ITSELF = auto()
     MUTE_CONVERSATION = auto()
     PUT_CONVERSATION_AWAY = auto()
+    REMOVE_CONVERSATION = auto()
     BACK_UP = auto()
     READ_AUDIT = auto()
     SET_QUOTA = auto()
@@ -71,6 +72,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.HIDE_ITSELF: _EVERYBODY,
     Action.MUTE_CONVERSATION: _EVERYBODY,
     Action.PUT_CONVERSATION_AWAY: _EVERYBODY,
+    Action.REMOVE_CONVERSATION: _EVERYBODY,
     Action.BACK_UP: _ADMINISTRATORS,
     Action.READ_AUDIT: _ADMINISTRATORS,
     Action.SET_QUOTA: _ADMINISTRATORS,

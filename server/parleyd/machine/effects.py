@@ -13,6 +13,7 @@ from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.mutes import ConversationMuted
 from parleyd.machine.features.put_away import ConversationPutAway
 from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.removals import ConversationRemoved
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
 
@@ -22,6 +23,7 @@ Effect = (
     | ConversationCreated
     | ConversationMuted
     | ConversationPutAway
+    | ConversationRemoved
     | MembersJoined
     | MembersLeft
     | ChannelChanged

@@ -106,6 +106,9 @@ TABLE: dict[str, Row] = {
     ),
     "Conversations.SetMuted": Row(SIGNED_IN, conversations_pb2.SetMutedRequest(conversation_id=1, muted=True)),
     "Conversations.SetPutAway": Row(SIGNED_IN, conversations_pb2.SetPutAwayRequest(conversation_id=1, up_to=1)),
+    "Conversations.RemoveConversation": Row(
+        SIGNED_IN, conversations_pb2.RemoveConversationRequest(conversation_id=1, up_to=1)
+    ),
     "Conversations.SetMemberRole": Row(
         SIGNED_IN,
         conversations_pb2.SetMemberRoleRequest(conversation_id=1, member="boss", role=model_pb2.MEMBER_ROLE_MEMBER),

@@ -45,6 +45,7 @@ class Model:
     cursors: dict[int, int] = field(default_factory=dict)
     muted: set[int] = field(default_factory=set)
     put_away: dict[int, int] = field(default_factory=dict)  # account -> up to which row
+    removed: dict[int, int] = field(default_factory=dict)  # account -> up to which row
     public: bool = False
     archived: bool = False
     open_history: bool = False
@@ -148,6 +149,18 @@ class Model:
             self.put_away.pop(who, None)
         return OK
 
+    def remove_it(self, who: int, up_to: int) -> int:
+        """The same for what it has removed, up to the last row that was there for it; what was put away is not."""
+        if who not in self.roles and who not in self.left_at:
+            return NOT_FOUND
+        last = self.rows[-1] if who in self.roles else max(last for one, _, last in self.past if one == who)
+        bound = min(up_to, last)
+        if bound > self.removed.get(who, 0):
+            self.removed[who] = bound
+            if self.put_away.get(who, bound + 1) <= bound:
+                del self.put_away[who]
+        return OK
+
     def give_role(self, who: int, other: int, role: int) -> int:
         if who not in self.roles and who != ADMINISTRATOR:
             return NOT_FOUND
@@ -173,14 +186,18 @@ class Model:
         spans = [(first, last) for one, first, last in self.past if one == who]
         if who in self.roles:
             spans.append((self.since[who], MAX_ID))
-        return [row for row in self.rows if any(first <= row <= last for first, last in spans)]
+        return self._kept(who, spans)
 
     def read(self, who: int) -> list[int]:
         """The rows that the person may read."""
         readable = [(first, last) for one, first, last in self.kept if one == who]
         if who in self.roles:
             readable.append((0 if self.open_history else self.since[who], MAX_ID))
-        return [row for row in self.rows if any(first <= row <= last for first, last in readable)]
+        return self._kept(who, readable)
+
+    def _kept(self, who: int, spans: list[tuple[int, int]]) -> list[int]:
+        rows = [row for row in self.rows if row > self.removed.get(who, 0)]
+        return [row for row in rows if any(first <= row <= last for first, last in spans)]
 
 
 Person = st.sampled_from(PEOPLE)
@@ -199,6 +216,7 @@ Actions = st.lists(
         st.tuples(st.just("give_role"), Person, Person, Role),
         st.tuples(st.just("mute"), Person, st.booleans()),
         st.tuples(st.just("set_put_away"), Person, st.integers(0, 40)),
+        st.tuples(st.just("remove_it"), Person, st.integers(0, 40)),
         st.tuples(st.just("change"), Person, Flag, st.booleans()),
     ),
     min_size=1,
@@ -262,6 +280,10 @@ class Real:
     def set_put_away(self, who: int, up_to: int) -> int:
         away = pb.SetPutAway(session_id=self._sessions[who], conversation_id=self.id, up_to=up_to)
         return self._do(pb.Command(set_put_away=away))
+
+    def remove_it(self, who: int, up_to: int) -> int:
+        remove = pb.RemoveConversation(session_id=self._sessions[who], conversation_id=self.id, up_to=up_to)
+        return self._do(pb.Command(remove_conversation=remove))
 
     def _do(self, command: pb.Command) -> int:
         return self.node.one(command, level=CHANNELS_LEVEL).code
@@ -332,6 +354,9 @@ def test_a_channel_is_what_a_small_model_says(
         assert {one for one in PEOPLE if mutes.is_muted(node.reader, one, real.id)} == model.muted
         assert {one: up_to for one in PEOPLE if (up_to := put_away.put_away_up_to(node.reader, one, real.id))} == (
             model.put_away
+        )
+        assert {one: up_to for one in PEOPLE if (up_to := memberships.removed_up_to(node.reader, real.id, one))} == (
+            model.removed
         )
         for who in PEOPLE:
             shown = read_back(node.reader, who, real.id, 0, 100)

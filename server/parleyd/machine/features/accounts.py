@@ -24,6 +24,7 @@ from parleyd.machine.features import (
     mutes,
     put_away,
     quotas,
+    removals,
     sessions,
 )
 from parleyd.machine.features.settings import all_values
@@ -280,6 +281,7 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         hidden_accounts.forget(state, account.id)
         mutes.forget(state, account.id)
         put_away.forget(state, account.id)
+        removals.forget(state, account.id)
         quotas.forget(state, account.id)
         channel_members.leave_all(state, account.id)
     audit.record(state, account.name, AuditAction.ACCOUNT_DELETED, account.name)

@@ -23,6 +23,7 @@ from parleyd.machine.features.memberships import (
     EVERYONE,
     EVERYONE_ID,
     EVERYONE_TITLE,
+    REMOVED_UP_TO,
     ROLE_MEMBER,
     MemberRecord,
     is_member,
@@ -347,7 +348,8 @@ def _latest_of(memberships: str) -> str:
 _LATEST_LISTED = (
     "SELECT * FROM (SELECT c.id, c.last_message_id, m.read_up_to FROM members m "  # noqa: S608 - constants
     "JOIN conversations c ON c.id = m.conversation_id WHERE m.account_id = ?1 AND m.latest > 0 "
-    f"AND m.latest <= ?2 >> {_STEP_BITS} AND c.last_message_id < ?2 ORDER BY m.latest DESC, 2 DESC LIMIT ?3) "
+    f"AND m.latest <= ?2 >> {_STEP_BITS} AND c.last_message_id < ?2 "
+    f"AND c.last_message_id > {REMOVED_UP_TO.format('c.id')} ORDER BY m.latest DESC, 2 DESC LIMIT ?3) "
     f"UNION ALL SELECT * FROM ({_latest_of(of_account(LISTED_LEVEL, 'AND latest = 0'))}) ORDER BY 2 DESC LIMIT ?3"
 )
 
@@ -358,6 +360,7 @@ def latest(
     """Return id, last message and read mark of the account's conversations, the latest first.
 
     `before_message_id` 0 means from the latest on. That of everyone is among them once it has what the account reads.
+    What the account has removed is among them once it has something newer.
     """
     level = reader.level()
     query = _LATEST_LISTED if level >= LISTED_LEVEL else _latest_of(of_account(level))

@@ -13,6 +13,7 @@ from parley_proto.v1 import model_pb2
 from parleyd.machine.limits import MAX_ID
 
 if TYPE_CHECKING:
+    from parleyd.machine.features.conversations import ConversationRow
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
@@ -24,6 +25,10 @@ EVERYONE_ID: Final = 1 << 40
 """The id of the conversation of everyone, in every cluster. The other ids begin at 1 and do not reach it."""
 EVERYONE_TITLE: Final = "everyone"
 
+REMOVED_UP_TO: Final = (
+    "coalesce((SELECT r.up_to FROM removed_conversations r WHERE r.account_id = ?1 AND r.conversation_id = {}), 0)"
+)
+"""SQL for the message up to which account ?1 has removed a conversation, 0 for none (removals.py). Level 3."""
 _REGISTERED_BEFORE = "SELECT first_message_id FROM accounts WHERE id = ?"
 _ALL_ACCOUNTS = (
     "SELECT a.id, coalesce(m.delivered_up_to, a.first_message_id - 1), coalesce(m.read_up_to, a.first_message_id - 1), "  # noqa: S608
@@ -66,6 +71,19 @@ def was_member(state: State, account_id: int, conversation_id: int) -> bool:
     return 0 < conversation_id <= MAX_ID and bool(state.ids(query, (account_id, conversation_id)))
 
 
+def last_of(state: State, account_id: int, conversation: ConversationRow) -> int:
+    """Return the last message of a conversation that was there for the account, 0 if it was never in it.
+
+    Who left a channel learns of nothing newer, so also the bound of what it hides tells nothing newer.
+    """
+    if conversation.id == EVERYONE_ID:
+        return conversation.last_message_id
+    if state.receipts.marks(conversation.id, account_id) is not None:
+        return conversation.last_message_id
+    query = "SELECT last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ?"
+    return max(state.ids(query, (account_id, conversation.id)), default=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Message ids of a conversation, from `first` to `last`."""
@@ -74,8 +92,28 @@ class Interval:
     last: int
 
 
+def removed_up_to(reader: StateReader, conversation_id: int, account_id: int) -> int:
+    """Return up to which message the account has removed the conversation, 0 if it has not."""
+    if reader.level() < CHANNELS_LEVEL or not 0 < conversation_id <= MAX_ID:
+        return 0
+    query = "SELECT up_to FROM removed_conversations WHERE account_id = ? AND conversation_id = ?"
+    return sum(up_to for (up_to,) in reader.rows(query, (account_id, conversation_id)))
+
+
 def readable(reader: StateReader, conversation_id: int, account_id: int) -> list[Interval]:
-    """Return what the account may read of a conversation, the newest first; nothing if it was never in it."""
+    """Return what the account may read of a conversation, the newest first; nothing if it was never in it.
+
+    What the account has removed is not among it.
+    """
+    found = _sent(reader, conversation_id, account_id)
+    removed = removed_up_to(reader, conversation_id, account_id)
+    if not removed:
+        return found
+    return [Interval(max(removed + 1, one.first), one.last) for one in found if one.last > removed]
+
+
+def _sent(reader: StateReader, conversation_id: int, account_id: int) -> list[Interval]:
+    """Return what the account may read of a conversation unless it has removed it, the newest first."""
     if not 0 < conversation_id <= MAX_ID:
         return []
     query = "SELECT first_message_id FROM members WHERE conversation_id = ? AND account_id = ?"
@@ -125,13 +163,15 @@ def members(reader: StateReader, conversation_id: int, after_account_id: int, li
 def of_account(level: int, condition: str = "") -> str:
     """Return SQL for the present memberships of account ?1: conversation_id, first_message_id, read_up_to.
 
-    `condition` is SQL about the rows of members.
+    The first message is one that the account has not removed. `condition` is SQL about the rows of members.
     """
-    rows = f"SELECT conversation_id, first_message_id, read_up_to FROM members WHERE account_id = ?1 {condition}"  # noqa: S608
     if level < CHANNELS_LEVEL:
-        return rows
+        return f"SELECT conversation_id, first_message_id, read_up_to FROM members WHERE account_id = ?1 {condition}"  # noqa: S608
     return (
-        f"{rows} UNION ALL SELECT {EVERYONE_ID}, first_message_id, first_message_id - 1 "  # noqa: S608 - constants only
+        f"SELECT conversation_id, max(first_message_id, {REMOVED_UP_TO.format('members.conversation_id')} + 1) "  # noqa: S608 - constants only
+        f"AS first_message_id, read_up_to FROM members WHERE account_id = ?1 {condition} "
+        f"UNION ALL SELECT {EVERYONE_ID}, max(first_message_id, {REMOVED_UP_TO.format(EVERYONE_ID)} + 1), "
+        "first_message_id - 1 "
         "FROM accounts WHERE id = ?1 "
         f"AND NOT EXISTS (SELECT 1 FROM members WHERE conversation_id = {EVERYONE_ID} AND account_id = ?1)"
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account
+from parleyd.machine.features import removals
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, REMOVED_UP_TO, of_account
 from parleyd.machine.features.messages import PAGE_BYTES, SELECT, MessageRecord, Row, encoded_bytes, record, row_bytes
 from parleyd.machine.limits import MAX_ID
 
@@ -23,11 +24,15 @@ SCANNED = 2_048
 
 @dataclass(frozen=True, slots=True)
 class QueuedPage:
-    """Queued messages in order. Up to `up_to` there are no others for the device, apart from its own sends."""
+    """Queued messages in order. Up to `up_to` there are no others for the device, apart from its own sends.
+
+    `removed`: conversation and message, up to which the account has removed it since the page's beginning.
+    """
 
     messages: tuple[MessageRecord, ...]
     up_to: int
     more: bool
+    removed: tuple[tuple[int, int], ...] = ()
 
 
 def queued_page(
@@ -44,6 +49,7 @@ def queued_page(
     """
     with reader.consistent():
         newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
+        removed = removals.since(reader, account_id, after_id)
         found: list[MessageRecord] = []
         size = 0
         up_to = after_id
@@ -51,12 +57,12 @@ def queued_page(
             if message.device_id != exclude_device_id or not exclude_device_id:
                 size += encoded_bytes(message)
                 if found and size > max_bytes:
-                    return QueuedPage(tuple(found), up_to, more=True)
+                    return QueuedPage(tuple(found), up_to, True, removed)
                 found.append(message)
             up_to = message.id
             if len(found) >= limit or scanned >= SCANNED:
-                return QueuedPage(tuple(found), up_to, more=True)
-        return QueuedPage(tuple(found), max(after_id, newest), more=False)
+                return QueuedPage(tuple(found), up_to, True, removed)
+        return QueuedPage(tuple(found), max(after_id, newest), False, removed)
 
 
 def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[MessageRecord]:
@@ -96,8 +102,9 @@ def _heads(reader: StateReader, account_id: int, after_id: int) -> list[tuple[in
         (account_id, after_id),
     )
     if level >= CHANNELS_LEVEL:
+        past = f"max(p.first_message_id, {REMOVED_UP_TO.format('p.conversation_id')} + 1)"
         found += reader.rows(
-            f"SELECT ({first.format('p.conversation_id', 'p.first_message_id')} "  # noqa: S608 - constants only
+            f"SELECT ({first.format('p.conversation_id', past)} "  # noqa: S608 - constants only
             "AND g.id <= p.last_message_id ORDER BY g.id LIMIT 1), p.conversation_id, p.last_message_id "
             "FROM past_memberships p WHERE p.account_id = ?1 AND p.last_message_id > ?2",
             (account_id, after_id),
