@@ -294,22 +294,39 @@ class LocalAccount:
         """Record that an answer came from this position."""
         self.position = raised(self.position, position)
 
-    def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
+    def learned(
+        self,
+        accounts: Iterable[Account],
+        conversations: Iterable[Conversation],
+        removed: Iterable[tuple[int, int]] = (),
+    ) -> None:
         """Record stored accounts and conversations. Notify watchers of new ones."""
-        self._publisher.changed(
-            accounts=self.known.learn_accounts(accounts),
-            conversations=self.known.learn_conversations(conversations),
-        )
-
-    def learn(self, *, accounts: Iterable[Account] = (), conversations: Iterable[Conversation] = ()) -> None:
-        """Record the accounts and conversations that an answer named. Store new ones and notify watchers."""
         fresh = self.known.learn_accounts(accounts)
-        changed = self.known.learn_conversations(conversations)
-        if fresh or changed:
+        self._tell_learned(fresh, self.known.learn_conversations(conversations) + self.known.remove(removed))
+
+    def learn(
+        self,
+        *,
+        accounts: Iterable[Account] = (),
+        conversations: Iterable[Conversation] = (),
+        removed: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Record the accounts and conversations that an answer named. Store new ones and notify watchers.
+
+        `removed`: conversation and message up to which it was removed.
+        """
+        fresh = self.known.learn_accounts(accounts)
+        changed = self.known.learn_conversations(conversations) + self.known.remove(removed)
+        if fresh or changed or removed:
             # Ids of a restored cluster mean others than those in the file, until both are compared.
             if not was_restored(self.position, self._cluster.generation):
-                self.store.post(lambda c: directory.learn(c, fresh, changed))
-            self._publisher.changed(accounts=fresh, conversations=changed)
+                self.store.post(lambda c: directory.learn(c, fresh, changed, removed))
+            self._tell_learned(fresh, changed)
+
+    def _tell_learned(self, accounts: tuple[Account, ...], conversations: tuple[Conversation, ...]) -> None:
+        if self._reader is not None:
+            self._reader.drop({one.id: one.removed_up_to for one in conversations if one.removed_up_to})
+        self._publisher.changed(accounts=accounts, conversations=conversations)
 
     def _grown(self, count: int) -> None:
         """Prune old settled data now and then, so that a program that runs for months does not fill the disk."""

@@ -56,7 +56,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
-from parley.own_views import put_away, set_muted
+from parley.own_views import put_away, remove, set_muted, without_removed
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -386,7 +386,7 @@ class ParleyClient:
             return replace(kept, cached_because=error.text)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
         lost = await account.store.read(lambda c: lost_messages.of_page(c, wanted, page, limit))
-        return replace(page, lost=lost)
+        return replace(without_removed(page, account), lost=lost)
 
     async def cached_history(
         self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
@@ -441,6 +441,18 @@ class ParleyClient:
         """Bring a conversation that was put away back into the list. It may be repeated."""
         account, who = await self._signed_in()
         await put_away(self._cluster, account, who, Target.of(target), 0)
+
+    async def remove_conversation(self, target: str | Target, *, up_to: int | None = None) -> None:
+        """Remove a conversation with all its messages for all devices of the account, for good. It may be repeated.
+
+        `up_to` is the newest message that the person was shown, None the newest that the cluster has. Something newer
+        brings the conversation back without what was removed. Other members keep everything. A member of a channel
+        stays one. Own messages that wait are still sent. Drafts are deleted. Raises RefusedError where no conversation
+        has begun.
+        """
+        check_numbers(up_to=up_to or 0)
+        account, who = await self._signed_in()
+        await remove(self._cluster, account, who, Target.of(target), up_to)
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
         """Create a channel with the caller as its owner. Return its conversation id.

@@ -126,11 +126,12 @@ class Fetcher:
         messages = tuple(convert.message(one, welcome.account.id, who.device_id) for one in answer.messages.messages)
         accounts = convert.accounts([welcome.account, *answer.directory.accounts])
         conversations = tuple(map(convert.conversation, answer.directory.conversations))
+        removed = convert.removals(answer.directory.removed)
 
         def store(connection: apsw.Connection) -> int:
             after = answer.messages.cursor
             count = inbox.insert(connection, messages, before=who.cursor, after=after)  # refuses before it writes
-            directory.learn(connection, accounts, conversations)
+            directory.learn(connection, accounts, conversations, removed)
             identity.raise_position(connection, position)
             if welcome.max_message_bytes:
                 schema.set_meta(connection, "max_message_bytes", welcome.max_message_bytes)
@@ -143,7 +144,7 @@ class Fetcher:
             status = welcome.status
             self._account.status_told(TellStatus(status.leader, status.has_majority, convert.nodes(status), position))
             self._account.seen(position)
-            self._account.learned(accounts, conversations)
+            self._account.learned(accounts, conversations, removed)
             if received:
                 self._account.received(received)
 

@@ -48,6 +48,11 @@ class Known:
         _keep_newest(self._conversations, KEEP_CONVERSATIONS)
         return tuple(changed)
 
+    def remove(self, removed: Iterable[tuple[int, int]]) -> tuple[Conversation, ...]:
+        """Record up to which message conversations were removed. Return those that are known here and changed."""
+        known = ((self._conversations.get(id_), up_to) for id_, up_to in removed)
+        return self.learn_conversations([replace(one, removed_up_to=up_to) for one, up_to in known if one is not None])
+
     def move(self, receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
         """Record the marks of members. Return the marks as they stand now."""
         return tuple(map(self._move_one, receipts))
@@ -75,7 +80,7 @@ class Known:
 
 
 def _merge(before: Conversation | None, told: Conversation) -> Conversation:
-    """Return `told`, with marks that only move forward.
+    """Return `told`, with marks that only move forward, and removed as far as was known.
 
     If `told` does not hold all members, it holds the first ones. Known members behind them stay.
     """
@@ -87,7 +92,16 @@ def _merge(before: Conversation | None, told: Conversation) -> Conversation:
         former = known.get(member.account_id, member)
         members[member.account_id] = _further(member, former.delivered_up_to, former.read_up_to)
     counts = later_counts(None if before is None else before.counts, told.counts)
-    return replace(told, members=_ordered(members.values()), last=None, unread=0, read_up_to=0, counts=counts)
+    removed_up_to = max(0 if before is None else before.removed_up_to, told.removed_up_to)
+    return replace(
+        told,
+        members=_ordered(members.values()),
+        last=None,
+        unread=0,
+        read_up_to=0,
+        counts=counts,
+        removed_up_to=removed_up_to,
+    )
 
 
 def later_counts(before: ReceiptCounts | None, told: ReceiptCounts | None) -> ReceiptCounts | None:

@@ -1,4 +1,4 @@
-"""What an account sets for its own view of a conversation: muted, or put away. This device records it as well."""
+"""What an account sets for its own view of a conversation: muted, put away or removed. This device records it, too."""
 
 from dataclasses import replace
 
@@ -7,6 +7,8 @@ from parley.device.identity import DeviceIdentity
 from parley.errors import RefusedError
 from parley.model import NEWEST, HistoryPage, Target
 from parley.net.cluster_client import ClusterClient
+
+NONE_TEXT = "There is no conversation with {} yet. Nothing was changed. Write a message first."
 
 
 async def set_muted(
@@ -40,11 +42,38 @@ async def put_away(
         account.learn(conversations=(replace(known, put_away_up_to=mark),))
 
 
+async def remove(
+    cluster: ClusterClient, account: LocalAccount, who: DeviceIdentity, target: Target, up_to: int | None
+) -> None:
+    """Remove a conversation up to a message, None for the newest one. Raises RefusedError where none has begun."""
+    conversation_id = target.conversation_id
+    if up_to is None or not conversation_id:
+        page, accounts = await cluster.history(who.token, who, who.position, target, NEWEST, 1)
+        conversation = page.conversation
+        if conversation is None or not (page.messages or conversation.removed_up_to):
+            raise RefusedError(NONE_TEXT.format(target))
+        account.learn(accounts=accounts, conversations=(conversation,))
+        conversation_id = conversation.id
+        newest = page.messages[-1].id if page.messages else conversation.removed_up_to
+        up_to = newest if up_to is None else up_to
+    up_to = await cluster.channels.remove_conversation(who.token, conversation_id, up_to)
+    account.learn(removed=((conversation_id, up_to),))
+
+
+def without_removed(page: HistoryPage, account: LocalAccount) -> HistoryPage:
+    """Return a page without what was removed while it was on its way."""
+    known = None if page.conversation is None else account.known.conversation(page.conversation.id)
+    if known is None or not page.messages or page.messages[0].id > known.removed_up_to:
+        return page
+    kept = tuple(message for message in page.messages if message.id > known.removed_up_to)
+    return replace(page, messages=kept, has_older=False)
+
+
 async def _newest(cluster: ClusterClient, account: LocalAccount, who: DeviceIdentity, target: Target) -> HistoryPage:
     """Return the newest message of a conversation as the cluster has it: a name may have a new owner."""
     page, accounts = await cluster.history(who.token, who, who.position, target, NEWEST, 1)
     if page.conversation is None or not page.messages:
-        raise RefusedError(f"There is no conversation with {target} yet. Nothing was changed. Write a message first.")
+        raise RefusedError(NONE_TEXT.format(target))
     account.learn(accounts=accounts, conversations=(page.conversation,))
     return page
 

@@ -7,7 +7,7 @@ nothing and loses nothing.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +48,15 @@ class MessageReader:
     def grew(self) -> None:
         """Record that new messages are in the inbox."""
         self._grew.set()
+
+    def drop(self, removed: Mapping[int, int]) -> None:
+        """Drop what the account has removed, by conversation up to which message. The file has it no more."""
+        if removed:
+            self._page = deque(
+                (place, message)
+                for place, message in self._page
+                if message.id > removed.get(message.conversation_id, 0)
+            )
 
     def __aiter__(self) -> Self:
         return self

@@ -79,8 +79,18 @@ class ConversationLine:
 
     @property
     def is_empty(self) -> bool:
-        """Return true if there is nothing but the name by which somebody opened it."""
-        return not (self.conversation or self.last or self.own or self.open or self.draft.strip())
+        """Return true if there is nothing but the name by which somebody opened it, or if all of it was removed."""
+        known = self.conversation is not None and not self.removed_up_to
+        return not (known or self.last or self.own or self.open or self.draft.strip())
+
+    @property
+    def removed_up_to(self) -> int:
+        """Return up to which message the account has removed the conversation, or 0."""
+        return 0 if self.conversation is None else self.conversation.removed_up_to
+
+    def _forget_own_removed(self) -> None:
+        if self.own is not None and 0 < self.own.message_id <= self.removed_up_to:
+            self.own = max(self.open.values(), key=lambda one: one.local_id, default=None)
 
     @property
     def muted(self) -> bool:
@@ -208,9 +218,26 @@ class ConversationLine:
         before = {member.account_id: member for member in known}
         members = tuple(_forward(before.get(member.account_id), member) for member in conversation.members)
         counts = conversation.counts or (self.conversation.counts if self.conversation is not None else None)
-        self.conversation = replace(conversation, members=members, last=None, unread=0, read_up_to=0, counts=counts)
+        former, removed = self.removed_up_to, max(self.removed_up_to, conversation.removed_up_to)
+        self.conversation = replace(
+            conversation, members=members, last=None, unread=0, read_up_to=0, counts=counts, removed_up_to=removed
+        )
         self.conversation_id = conversation.id
+        if removed > former:
+            self._forget_removed()
+            if not self.draft_unsaved:
+                self.draft = ""
         return self.conversation
+
+    def _forget_removed(self) -> None:
+        """Forget what the account has removed. Own messages that wait, or need the person, stay."""
+        removed = self.removed_up_to
+        if self.last is not None and self.last.id <= removed:
+            self.last = None
+        self._forget_own_removed()
+        if self.listed_up_to <= removed:
+            self.unread_listed = 0
+        self.arrived = [message_id for message_id in self.arrived if message_id > removed]
 
     def move_mark(self, receipt: Receipt) -> Conversation | None:
         """Record the mark of a member. Return the conversation, or None if it is not known yet."""
@@ -229,6 +256,8 @@ class ConversationLine:
 
     def take_listed(self, listed: Conversation) -> None:
         """Record the cluster's count of unread messages, unless this device has a newer one."""
+        if listed.last is not None and listed.last.id <= self.removed_up_to:
+            return  # the list is older than the removal
         self.take_last(listed.last)
         up_to = listed.last.id if listed.last is not None else 0
         is_behind = up_to == self.listed_up_to and listed.read_up_to < self.read_up_to
@@ -238,7 +267,9 @@ class ConversationLine:
         self.read(listed.read_up_to)
 
     def take_last(self, message: Message | None) -> bool:
-        """Record the newest message of a page or a list. Return false if a newer one is known."""
+        """Record the newest message of a page or a list. Return false if a newer one is known, or if it is removed."""
+        if message is not None and message.id <= self.removed_up_to:
+            return False
         if message is not None and message.urgent and not message.mine:
             self.urgent_up_to = max(self.urgent_up_to, message.id)
         if message is None or (self.last is not None and message.id < self.last.id):
@@ -252,6 +283,8 @@ class ConversationLine:
         fresh = []
         for message in messages:
             self.conversation_id = message.conversation_id
+            if message.id <= self.removed_up_to:
+                continue  # it was on its way
             self.take_last(message)
             counted = not message.mine and message.kind is MessageKind.TEXT
             if counted and message.id > max(self.listed_up_to, self.read_up_to):
@@ -267,6 +300,7 @@ class ConversationLine:
             self.open[one.local_id] = one
         if self.own is None or one.local_id >= self.own.local_id:
             self.own = one
+            self._forget_own_removed()
 
     def withdraw(self, local_ids: set[int]) -> None:
         """Remove own messages that were cancelled."""
@@ -291,6 +325,8 @@ class ConversationLine:
         self.urgent_up_to = max(self.urgent_up_to, other.urgent_up_to)
         if not self.draft:
             self.draft, self.draft_unsaved = other.draft, other.draft_unsaved
+        if self.removed_up_to:
+            self._forget_removed()
 
 
 def _forward(old: Member | None, new: Member) -> Member:

@@ -11,7 +11,7 @@ cache. They are checked as soon as somebody scrolls there.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 from parley.chat.accounts import AccountBook
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
@@ -149,8 +149,31 @@ class Thread:
         return edits
 
     def set_conversation(self, conversation: Conversation) -> list[Edit]:
-        """Record new marks, other members, or the kind of the conversation."""
+        """Record new marks, other members, or the kind of the conversation, and up to where it was removed."""
         former, self._conversation = self._conversation, conversation
+        return self._forget_removed() + self._show_marks(former, conversation)
+
+    def _forget_removed(self) -> list[Edit]:
+        """Remove the rows up to the message up to which the account has removed the conversation."""
+        removed = self._removed_up_to
+        end = bisect_left(self._keys, key_of_id(removed + 1))
+        kept = [at for at in range(end) if not self._entries[at].is_removed(removed)]
+        if len(kept) == end:
+            return []
+        if self.verified_from is not None and self.verified_from <= removed + 1:
+            self.verified_from, self.more = removed + 1, False
+        edits: list[Edit] = []
+        for before, after in reversed(list(pairwise([-1, *kept, end]))):
+            if after - before > 1:
+                del self._keys[before + 1 : after], self._entries[before + 1 : after], self.rows[before + 1 : after]
+                edits.append(RowsRemoved(before + 1, after - before - 1))
+        return [*edits, *self._redraw(0, len(kept) + 1), *self._place_divider()]
+
+    @property
+    def _removed_up_to(self) -> int:
+        return 0 if self._conversation is None else self._conversation.removed_up_to
+
+    def _show_marks(self, former: Conversation | None, conversation: Conversation) -> list[Edit]:
         if former is None or not _same_members(former, conversation) or former.counts != conversation.counts:
             return self.redraw()
         moved = [(old, new) for old, new in zip(former.members, conversation.members, strict=True) if old != new]
@@ -179,7 +202,8 @@ class Thread:
 
     def _merge(self, entries: Iterable[Entry]) -> list[Edit]:
         known = set(self._keys)
-        found = {entry.key: entry for entry in entries if entry.key not in known}
+        removed = self._removed_up_to
+        found = {entry.key: entry for entry in entries if entry.key not in known and not entry.is_removed(removed)}
         fresh = sorted(found.values(), key=lambda entry: entry.key)
         edits = self._settle_numbered(fresh)
         position = 0
@@ -213,6 +237,8 @@ class Thread:
     def _settle(self, one: Outgoing) -> list[Edit]:
         """Put an own message at its place in the order. If its row is there already, only the row changes."""
         self._settled[one.local_id] = one.message_id
+        if one.message_id <= self._removed_up_to:
+            return self._drop_open(one.local_id)
         entry = Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
         place = bisect_left(self._keys, entry.key)
         known = place < len(self._keys) and self._keys[place] == entry.key

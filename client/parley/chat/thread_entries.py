@@ -34,6 +34,15 @@ class Entry:
             return key_of_id(self.message_id)
         return key_of_id(self.lost.after_id) + (self.lost.sent_at_ms << NUMBER_BITS) + self.lost.id
 
+    def is_removed(self, up_to: int) -> bool:
+        """Return whether it is gone for an account that has removed the conversation up to a message.
+
+        An own message stays that was lost and can be sent again.
+        """
+        if self.lost is not None:
+            return 0 < up_to >= self.lost.after_id and self.lost.origin is not LostOrigin.THIS_DEVICE
+        return 0 < self.message_id <= up_to
+
     @property
     def urgent(self) -> bool:
         """Return whether the message is urgent."""

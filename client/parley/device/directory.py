@@ -4,12 +4,13 @@ Marks of members only move forward. All functions run on the store's thread insi
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, cast
 
 import apsw
 
+from parley.device import removals
 from parley.device.schema import check_row, fetch, get_meta, next_revision
 from parley.model import Account, Conversation, ConversationKind, Member, MemberRole, Receipt, ReceiptCounts, Target
 
@@ -69,8 +70,18 @@ def _name_of(connection: apsw.Connection, account_id: int) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def learn(connection: apsw.Connection, accounts: Iterable[Account], conversations: Sequence[Conversation]) -> None:
-    """Store accounts and conversations. Members replace the former ones, and their marks only move forward."""
+def learn(
+    connection: apsw.Connection,
+    accounts: Iterable[Account],
+    conversations: Sequence[Conversation],
+    removed: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Store accounts and conversations. Members replace the former ones, and their marks only move forward.
+
+    `removed`: conversation and message up to which it was removed. What this device holds of that is deleted.
+    """
+    removed = [*removed, *((one.id, one.removed_up_to) for one in conversations if one.removed_up_to)]
+    bounds = removals.known_bounds(connection, {id_ for id_, _ in removed}) if removed else {}
     revision = next_revision(connection)
     connection.executemany(
         "INSERT OR REPLACE INTO accounts (id, name, display_name, deleted, revision) VALUES (?, ?, ?, ?, ?)",
@@ -80,13 +91,14 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     connection.executemany(
         """INSERT INTO conversations
            (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history, muted,
-            put_away_up_to)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            put_away_up_to, removed_up_to)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET
              kind = excluded.kind, title = excluded.title, member_count = excluded.member_count,
              peer_id = excluded.peer_id, revision = excluded.revision, topic = excluded.topic,
              public = excluded.public, archived = excluded.archived, open_history = excluded.open_history,
-             muted = excluded.muted, put_away_up_to = excluded.put_away_up_to""",
+             muted = excluded.muted, put_away_up_to = excluded.put_away_up_to,
+             removed_up_to = max(removed_up_to, excluded.removed_up_to)""",
         [
             (
                 c.id,
@@ -98,6 +110,7 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
                 c.topic,
                 *_flags(c),
                 c.put_away_up_to,
+                c.removed_up_to,
             )
             for c in conversations
         ],
@@ -117,6 +130,23 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
         ],
         revision,
     )
+    _remove(connection, removed, bounds, revision)
+
+
+def _remove(
+    connection: apsw.Connection, removed: Iterable[tuple[int, int]], bounds: Mapping[int, int], revision: int
+) -> None:
+    """Delete what was removed beyond the bounds that were known. A draft that is newer than its removal stays."""
+    for conversation_id, up_to in removed:
+        if up_to <= bounds.get(conversation_id, 0):
+            continue
+        connection.execute(
+            "UPDATE conversations SET removed_up_to = max(removed_up_to, ?), revision = ? WHERE id = ?",
+            (up_to, revision, conversation_id),
+        )
+        removals.delete_copies(connection, conversation_id, up_to)
+        if conversation_id in bounds:
+            removals.delete_drafts(connection, names_of(connection, Target(conversation_id=conversation_id)).targets())
 
 
 def _flags(one: Conversation) -> tuple[int, int, int, int]:
@@ -187,9 +217,9 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
     members = """json((SELECT json_group_array(json_array(
                   account_id, role, delivered_up_to, read_up_to, first_message_id)) FROM
                   (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
-    known = "id, kind, title, member_count, topic, public, archived, open_history, muted, put_away_up_to, counts"
-    rows = fetch(connection, f"{known}, {members}", f"FROM conversations {rest}", bindings)
-    kinds = (int, int, str, int, str, int, int, int, int, int, str, list)
+    known = "id, kind, title, member_count, topic, public, archived, open_history, muted, put_away_up_to, removed_up_to"
+    rows = fetch(connection, f"{known}, counts, {members}", f"FROM conversations {rest}", bindings)
+    kinds = (int, int, str, int, str, int, int, int, int, int, int, str, list)
     return [
         Conversation(
             id_,
@@ -207,10 +237,12 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
             counts=_counts(counts),
             muted=bool(muted),
             put_away_up_to=put_away,
+            removed_up_to=removed,
         )
-        for id_, kind, title, member_count, topic, public, archived, open_history, muted, put_away, counts, found in (
+        for id_, kind, title, member_count, topic, public, archived, open_history, muted, *bounds, counts, found in (
             check_row(row, kinds) for row in rows
         )
+        for put_away, removed in (bounds,)
     ]
 
 

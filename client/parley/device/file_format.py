@@ -91,6 +91,11 @@ def _add_put_away(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE conversations ADD COLUMN put_away_up_to INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_removed(connection: apsw.Connection) -> None:
+    # Nothing was removed before this format. The cluster reports what is.
+    connection.execute("ALTER TABLE conversations ADD COLUMN removed_up_to INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
@@ -100,6 +105,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(8, _add_muted),
     Migration(9, _add_lost),
     Migration(10, _add_put_away),
+    Migration(11, _add_removed),
 )
 
 

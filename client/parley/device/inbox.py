@@ -2,8 +2,9 @@
 
 The stream cursor is stored in one transaction with the messages before it. A batch is stored only on top of the cursor
 that it follows. So the cursor never passes a message that is not stored. A message that comes again, by conversation
-and id, is dropped. `shown_place` is the place of the last message that a reader has finished. If a reader dies between
-showing a message and recording it, it shows that message again. All functions run on the store's thread.
+and id, is dropped. So is one that the account has removed. `shown_place` is the place of the last message that a reader
+has finished. If a reader dies between showing a message and recording it, it shows that message again. All functions
+run on the store's thread.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 import apsw
 
-from parley.device import directory, lost
+from parley.device import directory, lost, removals
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
@@ -24,10 +25,9 @@ MAX_ID = 9223372036854775807
 
 _COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects, urgent"
 _KINDS = (int, int, int, int, str, int, int, str, int)
-_OWN = (
-    "SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine, "
-    "'[]' AS subjects, urgent FROM outbox WHERE message_id > 0 AND status = 3"
-)
+_OWN = f"""SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine,
+           '[]' AS subjects, urgent FROM outbox
+           WHERE message_id > 0 AND message_id > {removals.REMOVED_UP_TO} AND status = 3"""  # noqa: S608 - a constant
 _SOURCES = ("inbox", f"({_OWN})")  # what is known without the cluster: received messages, and own accepted ones
 _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements stay prepared
 
@@ -65,7 +65,7 @@ def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: 
             "again."
         )
     fresh = [message for message in messages if not (message.number and _in_outbox(connection, message.number))]
-    stored = _insert_all(connection, fresh)
+    stored = _insert_all(connection, removals.kept(connection, fresh))
     if after != before:
         set_meta(connection, "cursor", after)
     return stored
@@ -176,19 +176,21 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
     """Return the conversations that this device knows, the latest first. With `only`, return that one.
 
     Unread counts the stored messages of others above the read position, which is the higher one of this device's and
-    the cluster's.
+    the cluster's. What was removed is left out while nothing newer is known.
     """
     own_id = directory.own_id(connection)
     last = f"""(SELECT json_array({_COLUMNS}) FROM ({_first("c.id", "id > 0", "DESC", "1")}) AS k
                 ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - constants only
     marked = """max(coalesce((SELECT up_to FROM reads WHERE conversation_id = c.id), 0),
-                    coalesce((SELECT read_up_to FROM members WHERE conversation_id = c.id AND account_id = ?), 0))"""
+                    coalesce((SELECT read_up_to FROM members WHERE conversation_id = c.id AND account_id = ?1), 0))"""
     rows = fetch(
         connection,
         "id, json(last), read_up_to, (SELECT count(*) FROM inbox WHERE conversation_id = found.id "
         "AND inbox.id > found.read_up_to AND NOT mine)",
-        f"""FROM (SELECT c.id, {last} AS last, {marked} AS read_up_to FROM conversations AS c WHERE ? IN (0, c.id))
-            AS found ORDER BY coalesce(last ->> 5, 0) DESC, id DESC LIMIT ?""",  # noqa: S608 - constants only
+        f"""FROM (SELECT c.id, {last} AS last, {marked} AS read_up_to, c.removed_up_to FROM conversations AS c
+                  WHERE ?2 IN (0, c.id)) AS found
+            WHERE last IS NOT NULL OR removed_up_to = 0 OR ?2 > 0
+            ORDER BY coalesce(last ->> 5, 0) DESC, id DESC LIMIT ?3""",  # noqa: S608 - constants only
         (own_id, only, limit),
     )
     known = {c.id: c for c in directory.conversations_by_id(connection, [row[0] for row in rows])}

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import apsw
 
-from parley.device import directory
+from parley.device import directory, removals
 from parley.device.schema import check_row, fetch, get_meta, next_revision, set_meta
 from parley.device.targets import target_columns, target_of
 from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
@@ -289,13 +289,15 @@ def listing(connection: apsw.Connection, limit: int, *, target: Target | None = 
     With `target`, return those of its conversation, whichever name each message was sent to.
     """
     where, bindings = "", ()  # type: tuple[str, tuple[int | str, ...]]
+    kept = f"(message_id = 0 OR message_id > {removals.REMOVED_UP_TO})"
     if target is not None:
         names = directory.names_of(connection, target)
-        where = """WHERE CASE WHEN conversation_id > 0 THEN conversation_id = ? ELSE
+        where = """AND CASE WHEN conversation_id > 0 THEN conversation_id = ? ELSE
                    (target_kind = 1 AND target = ? COLLATE NOCASE) OR (target_kind = 2 AND target = ?)
                    OR (target_kind = 3 AND target = ?) END"""
         bindings = (names.conversation_id, names.account, str(names.account_id), str(names.conversation_id))
-    rows = fetch(connection, _COLUMNS, f"FROM outbox {where} ORDER BY local_id DESC LIMIT ?", (*bindings, limit))
+    rest = f"FROM outbox WHERE {kept} {where} ORDER BY local_id DESC LIMIT ?"
+    rows = fetch(connection, _COLUMNS, rest, (*bindings, limit))
     return [_outgoing(row) for row in reversed(rows)]
 
 

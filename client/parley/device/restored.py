@@ -95,8 +95,10 @@ class _Comparison:
         self._life = evidence.life
         self._evidence = evidence
         self._former = Directory.stored(connection)
-        self._present = Directory.of(evidence.accounts, evidence.conversations, self._former.own_id)
         self._listed = {conversation.id: conversation for conversation in evidence.conversations}
+        removed = [told for id_ in evidence.pages if (told := self._told(id_)) is not None and told.removed_up_to]
+        present = {one.id: one for one in (*evidence.conversations, *removed)}  # the list has nothing that is removed
+        self._present = Directory.of(evidence.accounts, tuple(present.values()), self._former.own_id)
         self._former_generation = Position.from_bytes(get_meta(connection, "position", b"")).generation
         self._is_new_device = bool(get_meta(connection, NEW_DEVICE, 0))
         self._known_in_cluster = self._find_common()
@@ -118,7 +120,8 @@ class _Comparison:
         compared = self._compared(before)
         for table in ("accounts", "conversations", "members"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
-        directory.learn(self._connection, self._evidence.accounts, self._evidence.conversations)
+        removed = [(id_, up_to) for id_ in self._evidence.pages if (up_to := self._removed_up_to(id_))]
+        directory.learn(self._connection, self._evidence.accounts, self._evidence.conversations, removed)
         for key in ("cursor", "out_of_step", NEW_DEVICE):
             set_meta(self._connection, key, None)
         set_meta(self._connection, "position", self._life.position.to_bytes())
@@ -139,7 +142,9 @@ class _Comparison:
     def _boundary(self, conversation_id: int) -> int:
         """Return up to which id the cluster has what this device holds of a conversation."""
         if conversation_id not in self._boundaries:
-            self._boundaries[conversation_id] = self._find_boundary(conversation_id)
+            self._boundaries[conversation_id] = max(
+                self._find_boundary(conversation_id), self._removed_up_to(conversation_id)
+            )
         return self._boundaries[conversation_id]
 
     def _find_boundary(self, conversation_id: int) -> int:
@@ -153,6 +158,15 @@ class _Comparison:
         if not page.messages:  # the cluster removes messages after a time
             return MAX_ID
         return page.messages[0].id - 1 if page.has_older else 0
+
+    def _removed_up_to(self, conversation_id: int) -> int:
+        """Return up to which message the account has removed a conversation: the cluster shows it none of these."""
+        found = self._told(conversation_id)
+        return found.removed_up_to if found is not None and self._is_same(conversation_id) else 0
+
+    def _told(self, conversation_id: int) -> Conversation | None:
+        page = self._evidence.pages.get(conversation_id)
+        return self._listed.get(conversation_id, None if page is None else page.conversation)
 
     def _newest_common(self, conversation_id: int) -> int:
         """Return the newest message that both have, 0 if no such message is known."""

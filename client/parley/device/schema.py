@@ -57,7 +57,8 @@ SCHEMA = (
         peer_id INTEGER NOT NULL, revision INTEGER NOT NULL, topic TEXT NOT NULL DEFAULT '',
         public INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0,
         open_history INTEGER NOT NULL DEFAULT 0, counts TEXT NOT NULL DEFAULT '',
-        muted INTEGER NOT NULL DEFAULT 0, put_away_up_to INTEGER NOT NULL DEFAULT 0)""",
+        muted INTEGER NOT NULL DEFAULT 0, put_away_up_to INTEGER NOT NULL DEFAULT 0,
+        removed_up_to INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX conversations_peer ON conversations (peer_id) WHERE peer_id > 0",
     "CREATE INDEX conversations_revision ON conversations (revision)",
     """CREATE TABLE members (

@@ -111,6 +111,16 @@ class ChannelCalls:
         )
         self._calls.saw(answer.position)
 
+    async def remove_conversation(self, token: str, conversation_id: int, up_to: int) -> int:
+        """Remove a conversation up to a message. Return up to which message it is removed now."""
+        request = build(pb.RemoveConversationRequest, conversation_id=conversation_id, up_to=up_to)
+        answer = await self._calls.call(
+            lambda channel: ConversationsStub(channel).RemoveConversation(request, metadata=bearer(token)),
+            repeatable=True,
+        )
+        self._calls.saw(answer.position)
+        return answer.removed_up_to
+
     async def _change(self, invoke: Invoke[pb.ChannelResponse]) -> None:
         answer = await self._calls.call(invoke, repeatable=True)
         self._calls.saw(answer.position)

@@ -81,8 +81,13 @@ class MessageStreamEvents(Protocol):
     def received(self, count: int) -> None:
         """Record that `count` new messages are in the inbox."""
 
-    def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
-        """Record stored accounts and conversations."""
+    def learned(
+        self,
+        accounts: Iterable[Account],
+        conversations: Iterable[Conversation],
+        removed: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Record stored accounts and conversations, and which ones were removed up to which message."""
 
     def receipts_moved(self, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]]) -> None:
         """Record that the marks of other members moved."""
@@ -345,7 +350,7 @@ class MessageStream:
                 if count:
                     self._events.received(count)
             case StoreDirectory():
-                self._events.learned(action.accounts, action.conversations)
+                self._events.learned(action.accounts, action.conversations, action.removed)
             case StoreReceipts():
                 self._events.receipts_moved(action.receipts, action.counts)
             case other:
@@ -390,7 +395,7 @@ def _store(connection: apsw.Connection, action: Storing) -> int:
         case StoreMessages():
             return inbox.insert(connection, action.messages, before=action.before, after=action.after)
         case StoreDirectory():
-            directory.learn(connection, action.accounts, action.conversations)
+            directory.learn(connection, action.accounts, action.conversations, action.removed)
         case StoreReceipts():
             directory.set_receipts(connection, action.receipts, action.counts)
         case other:

@@ -87,10 +87,11 @@ class StoreMessages:
 
 @dataclass(frozen=True, slots=True)
 class StoreDirectory:
-    """Store accounts and conversations. Answer with stored()."""
+    """Store accounts and conversations, and which ones are removed up to which message. Answer with stored()."""
 
     accounts: tuple[Account, ...]
     conversations: tuple[Conversation, ...]
+    removed: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,13 @@ def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
         open_history=wire.open_history,
         muted=wire.muted,
         put_away_up_to=wire.put_away_up_to,
+        removed_up_to=wire.removed_up_to,
     )
+
+
+def removals(wire: Iterable[messaging_pb2.Removal]) -> tuple[tuple[int, int], ...]:
+    """Return conversation and message up to which it is removed."""
+    return tuple((one.conversation_id, one.up_to) for one in wire)
 
 
 def listed_channel(wire: conversations_pb2.ListedChannel) -> ListedChannel:

@@ -164,7 +164,8 @@ class StreamProtocol:
                 return self._store(self._move_cursor((), frame.caught_up.cursor, caught_up=True))
             case "directory":
                 conversations = tuple(map(convert.conversation, frame.directory.conversations))
-                return self._store(StoreDirectory(convert.accounts(frame.directory.accounts), conversations))
+                removed = convert.removals(frame.directory.removed)
+                return self._store(StoreDirectory(convert.accounts(frame.directory.accounts), conversations, removed))
             case "receipts":
                 return self._take_receipts(frame.receipts)
             case "status":

@@ -841,15 +841,19 @@ class RemoveConversationResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: builtins.int
+    REMOVED_UP_TO_FIELD_NUMBER: builtins.int
+    removed_up_to: builtins.int
+    """message id up to which the conversation is removed now"""
     @builtins.property
     def position(self) -> model_pb2.Position: ...
     def __init__(
         self,
         *,
         position: model_pb2.Position | None = ...,
+        removed_up_to: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position", "removed_up_to", b"removed_up_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

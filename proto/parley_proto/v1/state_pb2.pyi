@@ -1658,6 +1658,7 @@ class CommandResult(message.Message):
     CREATE_CHANNEL_FIELD_NUMBER: builtins.int
     IMPORT_ACCOUNTS_FIELD_NUMBER: builtins.int
     SET_TIME_FIELD_NUMBER: builtins.int
+    REMOVE_CONVERSATION_FIELD_NUMBER: builtins.int
     code: ResultCode.ValueType
     @builtins.property
     def register_account(self) -> RegisterAccountResult: ...
@@ -1673,6 +1674,8 @@ class CommandResult(message.Message):
     def import_accounts(self) -> ImportAccountsResult: ...
     @builtins.property
     def set_time(self) -> SetTimeResult: ...
+    @builtins.property
+    def remove_conversation(self) -> RemoveConversationResult: ...
     def __init__(
         self,
         *,
@@ -1684,12 +1687,13 @@ class CommandResult(message.Message):
         create_channel: CreateChannelResult | None = ...,
         import_accounts: ImportAccountsResult | None = ...,
         set_time: SetTimeResult | None = ...,
+        remove_conversation: RemoveConversationResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "remove_conversation", b"remove_conversation", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "remove_conversation", b"remove_conversation", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel", "import_accounts", "set_time"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel", "import_accounts", "set_time", "remove_conversation"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -1810,6 +1814,24 @@ class MarkDeliveredResult(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["delivered_up_to", b"delivered_up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveConversationResult(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    REMOVED_UP_TO_FIELD_NUMBER: builtins.int
+    removed_up_to: builtins.int
+    """message id"""
+    def __init__(
+        self,
+        *,
+        removed_up_to: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["removed_up_to", b"removed_up_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -245,8 +245,10 @@ class ConversationsService(ConversationsServicer):
         command = state_pb2.RemoveConversation(
             session_id=session.session_id, conversation_id=request.conversation_id, up_to=request.up_to
         )
-        index, _ = await self._commands.apply(state_pb2.Command(remove_conversation=command))
-        return pb.RemoveConversationResponse(position=self._authenticator.position(index))
+        index, result = await self._commands.apply(state_pb2.Command(remove_conversation=command))
+        return pb.RemoveConversationResponse(
+            position=self._authenticator.position(index), removed_up_to=result.remove_conversation.removed_up_to
+        )
 
     async def _changer(
         self, request: _ChannelRequest, context: Context, action: Action = Action.CHANGE_CHANNEL

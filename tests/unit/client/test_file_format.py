@@ -92,6 +92,12 @@ def drop_muted(connection: apsw.Connection) -> None:
 def drop_put_away(connection: apsw.Connection) -> None:
     """Give the file the table of conversations as format 9 has it."""
     connection.execute("ALTER TABLE conversations DROP COLUMN put_away_up_to")
+    drop_removed(connection)
+
+
+def drop_removed(connection: apsw.Connection) -> None:
+    """Give the file the table of conversations as format 10 has it."""
+    connection.execute("ALTER TABLE conversations DROP COLUMN removed_up_to")
 
 
 def drop_urgent(connection: apsw.Connection) -> None:
@@ -182,6 +188,22 @@ def test_a_conversation_that_is_known_since_format_9_is_in_the_list_and_keeps_th
             directory.learn(connection, (), (replace(known, put_away_up_to=up_to),))
         with closing(schema.open_database(path)) as connection:
             assert [one.put_away_up_to for one in directory.conversations(connection)] == [up_to]
+    assert mark_of(path) == (NOW, NOW, own_release())
+
+
+def test_a_conversation_that_is_known_since_format_10_is_not_removed_and_a_removal_is_kept(path: Path) -> None:
+    known = channel(70)
+    with closing(schema.open_database(path)) as connection:
+        directory.learn(connection, (), (known,))
+        drop_removed(connection)
+        connection.execute("UPDATE format SET version = 10; PRAGMA user_version = 10")
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [known]
+    for up_to in (2**48, 0, 2**48 - 1):
+        with closing(schema.open_database(path)) as connection:
+            directory.learn(connection, (), (replace(known, removed_up_to=up_to),))
+        with closing(schema.open_database(path)) as connection:
+            assert [one.removed_up_to for one in directory.conversations(connection)] == [2**48]
     assert mark_of(path) == (NOW, NOW, own_release())
 
 

@@ -39,6 +39,7 @@ CREATE TABLE removed_conversations(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX removed_conversations_at ON removed_conversations(account_id, at_message_id);
 """
+_BOUND = "SELECT up_to FROM removed_conversations WHERE account_id = ? AND conversation_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +61,19 @@ def remove_conversation(state: State, actor: Actor, command: pb.RemoveConversati
     last = 0 if conversation is None else last_of(state, actor.account.id, conversation)
     if not last:
         return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
-    up_to = min(command.up_to, last)
-    if not up_to:
-        return result(pb.RESULT_CODE_OK)
-    state.connection.execute(
-        "INSERT INTO removed_conversations(account_id, conversation_id, up_to, at_message_id) VALUES(?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET up_to = excluded.up_to, at_message_id = excluded.at_message_id "
-        "WHERE excluded.up_to > up_to",
-        (*key, up_to, state.meta.last_message_id),
-    )
-    if state.connection.changes():
+    former = max(state.ids(_BOUND, key), default=0)
+    up_to = max(former, min(command.up_to, last))
+    if up_to > former:
+        state.connection.execute(
+            "INSERT OR REPLACE INTO removed_conversations(account_id, conversation_id, up_to, at_message_id) "
+            "VALUES(?, ?, ?, ?)",
+            (*key, up_to, state.meta.last_message_id),
+        )
         state.effects.append(ConversationRemoved(*key, up_to))
         query = "DELETE FROM put_away_conversations WHERE account_id = ? AND conversation_id = ? AND up_to <= ?"
         state.connection.execute(query, (*key, up_to))
-    return result(pb.RESULT_CODE_OK)
+    removed = pb.RemoveConversationResult(removed_up_to=up_to)
+    return pb.CommandResult(code=pb.RESULT_CODE_OK, remove_conversation=removed)
 
 
 def forget(state: State, account_id: int) -> None:
