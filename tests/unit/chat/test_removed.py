@@ -136,8 +136,8 @@ def test_the_stored_draft_goes_and_one_that_is_being_typed_stays() -> None:
 
 def test_of_lost_messages_only_the_own_ones_that_can_be_sent_again_stay() -> None:
     made = opened()
-    others = replace(lost(2, "of ben", after_id=3), origin=LostOrigin.OTHERS, conversation_id=WITH_BEN)
-    made.take_lost([replace(lost(1, "mine", after_id=3), conversation_id=WITH_BEN), others])
+    mine = lost(1, "mine", after_id=3, origin=LostOrigin.THIS_DEVICE)
+    made.take_lost([mine, lost(2, "of ben", after_id=3)])
     assert {"mine", "of ben"} <= set(bodies(made))
     made.take_conversations((gone(5),))
     assert bodies(made) == ["mine"]

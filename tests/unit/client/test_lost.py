@@ -97,6 +97,22 @@ def _die_at(path: Path, statement: int, work: Work) -> None:
     os._exit(0)
 
 
+def kill_at_any_statement(path: Path, work: Work) -> None:
+    """Do the work, after processes that were killed at each of its statements and left the file of before."""
+    before, statement = content(path), 0
+    while True:
+        process = multiprocessing.get_context("fork").Process(target=_die_at, args=(path, statement, work))
+        process.start()
+        process.join(60)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -9
+        assert content(path) == before, f"killed at statement {statement}"
+        statement += 1
+    assert statement > 2
+    assert content(path) != before
+
+
 def test_a_process_killed_at_any_statement_leaves_the_file_of_before_or_of_after(path: Path) -> None:
     works: list[Work] = [
         lambda c: restored.begin_life(c, at_52()),
@@ -104,18 +120,7 @@ def test_a_process_killed_at_any_statement_leaves_the_file_of_before_or_of_after
         lambda c: lost.discard(c, [one.id for one in lost.listing(c, 9)]),
     ]
     for work in works:
-        before, statement = content(path), 0
-        while True:
-            process = multiprocessing.get_context("fork").Process(target=_die_at, args=(path, statement, work))
-            process.start()
-            process.join(60)
-            if process.exitcode == 0:
-                break
-            assert process.exitcode == -9
-            assert content(path) == before, f"killed at statement {statement}"
-            statement += 1
-        assert statement > 2
-        assert content(path) != before
+        kill_at_any_statement(path, work)
     assert [one.body for one in carry_out_listing(path)] == [
         *(f"send {number}" for number in (1, 2, 5, 6)),
         "send 3",
