@@ -91,6 +91,7 @@ for _name, _command in (
     ("unmute", view_commands.unmute),
     ("put-away", view_commands.put_away),
     ("bring-back", view_commands.bring_back),
+    ("remove-conversation", view_commands.remove_conversation),
     ("lost", lost_commands.lost),
 ):
     app.command(name=_name, epilog=EPILOG)(_command)

@@ -98,7 +98,7 @@ class ChatView:
             **self._status.by_name,
             **self._direct.by_name,
             **LostCommands(client, show, quiet, self._follow_again).by_name,
-            **ViewCommands(client, quiet, lambda: self.target).by_name,
+            **ViewCommands(client, quiet, lambda: self.target, self.chats).by_name,
             **PresenceCommands(client, show, quiet, self.chats).by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }

@@ -1,16 +1,22 @@
 """What an account sets for its own view of a conversation: `parley mute` and `parley put-away`, and the chat's /mute.
 
-Each has its opposite. All devices of the account learn it.
+Each has its opposite. Only a removal has none, so it asks first. All devices of the account learn what is set.
 """
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
-from parley import BadInputError, ParleyClient, Target, find_target
+import typer
+
+from parley import FINAL, BadInputError, ParleyClient, Target, find_target
+from parley.chat import Chats, plural
 from parley.terminal.command_line import TargetArgument, with_connection_options
 from parley.terminal.commands import note
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.password import confirm
 
 MUTED_TEXT = (
     "Muted. Your devices notify you of its urgent messages only. The others are received and counted as before."
@@ -20,9 +26,17 @@ PUT_AWAY_TEXT = (
     "Put away. It comes back with the next message in it; if it is muted, only with an urgent one. Nothing was deleted."
 )
 BROUGHT_BACK_TEXT = "In the list again."
+REMOVES_TEXT = (
+    "This removes {} with all its messages up to now for you, on all your devices, for good. The others keep "
+    "everything. If it is a channel, you stay a member. A newer message brings it back, without what was removed."
+)
+REMOVED_TEXT = "Removed on all your devices. The others keep everything. A newer message brings it back."
+STILL_SENT_TEXT = "{} of yours waits there and is still sent."
+STILL_SENT_MANY_TEXT = "{} of yours wait there and are still sent."
 HELP = """\
   /mute             be notified of urgent messages there only; /unmute ends that
-  /put-away         the end of your list until something new comes there; /bring-back ends that"""
+  /put-away         the end of your list until something new comes there; /bring-back ends that
+  /remove-conversation  what was written there leaves all your devices, for good; it asks first"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,40 @@ async def bring_back(options: ConnectionOptions, target: TargetArgument) -> None
     await _change(options, target, _BRING_BACK)
 
 
+@with_connection_options
+async def remove_conversation(
+    options: ConnectionOptions,
+    target: TargetArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without a question. Default: ask.")] = False,
+) -> None:
+    """Remove a conversation and its messages up to now on all your devices, for good. The others keep everything."""
+    options.must_name_account()
+    if not yes and not sys.stdin.isatty():
+        raise BadInputError(
+            f"This removes {target} with all its messages for you, for good. Nothing was removed yet. To remove it "
+            "without a question, add --yes."
+        )
+    async with options.client() as client:
+        found = await find_target(client, target)
+        shown = (await client.history(found, limit=1)).messages
+        if not yes:
+            note(REMOVES_TEXT.format(target))
+            if not confirm("Remove it? Type yes: "):
+                note("Nothing was removed.")
+                return
+        await _remove(client, found, shown[-1].id if shown else 0, note)
+
+
+async def _remove(client: ParleyClient, target: Target, newest: int, tell: Callable[[str], None]) -> None:
+    """Remove what was shown up to the newest message. What came after the question stays."""
+    await client.remove_conversation(target, up_to=newest or None)
+    tell(REMOVED_TEXT)
+    waiting = [one for one in await client.outgoing(target=target) if one.status not in FINAL]
+    if waiting:
+        words = STILL_SENT_TEXT if len(waiting) == 1 else STILL_SENT_MANY_TEXT
+        tell(words.format(plural(len(waiting), "message")))
+
+
 async def _change(options: ConnectionOptions, target: str, change: _Change) -> None:
     options.must_name_account()
     async with options.client() as client:
@@ -71,21 +119,42 @@ async def _change(options: ConnectionOptions, target: str, change: _Change) -> N
 class ViewCommands:
     """Changes the view of the open conversation of a chat."""
 
-    def __init__(self, client: ParleyClient, quiet: Callable[[str], None], target: Callable[[], Target | None]) -> None:
-        """`target` returns the open conversation."""
+    def __init__(
+        self,
+        client: ParleyClient,
+        quiet: Callable[[str], None],
+        target: Callable[[], Target | None],
+        chats: Chats,
+    ) -> None:
+        """`target` returns the open conversation, `chats` has what the person was shown of it."""
         self._client = client
         self._quiet = quiet
         self._target = target
+        self._chats = chats
 
     @property
     def by_name(self) -> dict[str, Callable[[str], Awaitable[None]]]:
         """Return the commands by what is typed."""
         changes = {"/mute": _MUTE, "/unmute": _UNMUTE, "/put-away": _PUT_AWAY, "/bring-back": _BRING_BACK}
-        return {name: partial(self._change, change) for name, change in changes.items()}
+        by_name: dict[str, Callable[[str], Awaitable[None]]] = {"/remove-conversation": self._remove}
+        return by_name | {name: partial(self._change, change) for name, change in changes.items()}
 
     async def _change(self, change: _Change, _typed: str) -> None:
+        target = self._named()
+        await change.make(self._client, target)
+        self._quiet(change.done)
+
+    async def _remove(self, typed: str) -> None:
+        target = self._named()
+        if typed != "yes":
+            self._quiet(f"{REMOVES_TEXT.format('this conversation')} To do it: /remove-conversation yes")
+            return
+        await _remove(
+            self._client, target, self._chats.conversations.look(self._chats.key_of(target)).newest, self._quiet
+        )
+
+    def _named(self) -> Target:
         target = self._target()
         if target is None:
             raise BadInputError("No conversation was named. Nothing was changed. Name one with /to NAME.")
-        await change.make(self._client, target)
-        self._quiet(change.done)
+        return target

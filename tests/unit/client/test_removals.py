@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,13 @@ from parley import (
 )
 from parley.device import directory, drafts, identity, inbox, lost, outbox, restored, schema
 from parley.device.restored import Evidence
+from parley.terminal.view_commands import REMOVED_TEXT
 from parley.wire.position import Life, Position
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.records import BOB, accepted, account, channel, direct, message
+from tests.unit.client.test_chat import view
+from tests.unit.client.test_command import Parley
 from tests.unit.client.test_lost import carry_out, content, kill_at_any_statement
 from tests.unit.client.test_restored import noticed, restore, ward
 
@@ -349,6 +353,38 @@ async def test_without_a_connection_nothing_is_removed_and_it_says_so(tmp_path: 
             with pytest.raises(UnreachableError):
                 await anna.remove_conversation(Target(conversation_id=sent.conversation_id), up_to=sent.message_id)
             assert await cached(anna, "anna") == ["note"]
+
+
+async def test_the_command_removes_only_with_yes_and_the_list_has_it_no_more(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        for name in ("bob", "anna", "carl"):
+            cluster.add_account(name, PASSWORD)
+        parley = Parley(tmp_path / "bob", cluster)
+        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+        for name in ("carl", "anna"):
+            assert (await parley("send", name, "hello")).code == 0
+        unasked = await parley("remove-conversation", "anna")
+        assert (unasked.code, "Nothing was removed yet" in unasked.err) == (2, True)
+        done = await parley("remove-conversation", "anna", "--yes")
+        assert (done.code, done.out, done.err) == (0, "", f"{REMOVED_TEXT}\n")
+        assert [line.split()[-1] for line in (await parley("conversations")).out.splitlines()] == ["hello"]
+        assert "no messages" in (await parley("history", "anna")).err
+        again = json.loads((await parley("remove-conversation", "anna", "--yes", "--json")).out)
+        assert (again["command"], again["exit_code"], again["notes"]) == ("remove-conversation", 0, [REMOVED_TEXT])
+        assert (await parley("remove-conversation", "bob", "--yes")).code != 0, "there is none"
+
+
+async def test_the_chat_asks_before_it_removes_what_it_has_shown(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        await (await shown.client.send("bob", "hello")).accepted()
+        await shown.view.take("/history")
+        await shown.view.take("/remove-conversation")
+        assert any("To do it: /remove-conversation yes" in line for line in shown.lines)
+        assert await bodies(shown.client, "bob") == ["hello"]
+        await shown.view.take("/remove-conversation yes")
+        assert REMOVED_TEXT in shown.lines
+        assert await bodies(shown.client, "bob") == []
+        assert shown.view.chats.items() == []
 
 
 async def test_after_a_restore_a_removal_that_the_backup_has_holds_and_a_later_one_does_not(tmp_path: Path) -> None:
