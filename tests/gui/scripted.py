@@ -485,6 +485,10 @@ class ScriptedClient:
         self.reach()
         self.sdk.asked.append(("bring back", Target.of(target).conversation_id, ()))
 
+    async def remove_conversation(self, target: str | Target, *, up_to: int | None = None) -> None:
+        self.reach()
+        self.sdk.asked.append(("remove conversation", Target.of(target).conversation_id, (str(up_to),)))
+
     async def leave_channel(self, conversation_id: int) -> None:
         self.reach()
         self.sdk.asked.append(("leave", conversation_id, ()))

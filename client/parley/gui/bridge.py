@@ -162,6 +162,9 @@ class Bridge(QObject):
     def bring_back(self, target: Target) -> None:
         self._call(Action.OTHER, lambda client: client.bring_back(target))
 
+    def remove_conversation(self, target: Target, up_to: int) -> None:
+        self._call(Action.OTHER, lambda client: client.remove_conversation(target, up_to=up_to))
+
     def change_password(self, old: str, new: str) -> None:
         self._ask(Action.CHANGE_PASSWORD, lambda worker: worker.change_password(old, new))
 

@@ -162,6 +162,9 @@ class Commands(Protocol):
     def bring_back(self, target: Target) -> None:
         """Bring a conversation that was put away back into the list."""
 
+    def remove_conversation(self, target: Target, up_to: int) -> None:
+        """Remove a conversation up to a message."""
+
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         """Ask who has an own message, and which nodes have it on disk."""
 

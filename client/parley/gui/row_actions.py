@@ -15,6 +15,7 @@ from parley.gui.commands import Commands
 from parley.gui.conversations import ITEM_ROLE
 from parley.gui.direction import apart
 from parley.gui.put_away import PutAway
+from parley.gui.removal import Removal
 
 TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
@@ -53,6 +54,7 @@ class RowActions(QObject):
         self._app_state = app_state
         self._commands = commands
         self.put_away = PutAway(app_state, commands)
+        self.removal = Removal(chat, app_state, commands, self.put_away.left.emit)
         chat.add_below_list(self.put_away)
         QWidget.setTabOrder(chat.list, self.put_away.undo)
         QWidget.setTabOrder(self.put_away.undo, self.put_away.shows)
@@ -101,6 +103,8 @@ class RowActions(QObject):
         offer(menu, words, lambda: self._commands().mute(target, muted=not item.muted))
         words = "Bring back" if item.put_away else "Put away"
         offer(menu, words, lambda: self.put_away.change(item))
+        if self.removal.can_remove(item):
+            offer(menu, "Remove conversation…", lambda: self.removal.ask(item))
         return menu
 
     def retry(self) -> None:

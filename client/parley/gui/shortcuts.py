@@ -23,6 +23,7 @@ IN_WINDOW = (
     ("Alt+Up", "The conversation above"),
     ("Alt+Down", "The conversation below"),
     ("Ctrl+Shift+A", "Put the open conversation away, or bring it back"),
+    ("Ctrl+Shift+Del", "Remove the open conversation, after a question"),
     ("Ctrl+R", "Try again to send what failed"),
     ("Ctrl+Q", "Close the window"),
 )
@@ -50,6 +51,7 @@ def make_shortcuts(window: "MainWindow", step: Callable[[int], None]) -> None:
         "Alt+Up": lambda: step(-1),
         "Alt+Down": lambda: step(1),
         "Ctrl+Shift+A": window.row_actions.put_away.change_open,
+        "Ctrl+Shift+Del": window.row_actions.removal.ask_open,
         "Ctrl+R": window.row_actions.retry,
         "Ctrl+Q": window.close,
     }
