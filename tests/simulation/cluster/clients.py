@@ -56,6 +56,7 @@ class Client:
         self.session_id = 0
         self.cursor = 0
         self.received: list[int] = []
+        self.removed: dict[int, int] = {}  # what the device was told: conversation, up to which message
         self.last_number = 0
         self.unanswered: dict[int, model_pb2.Send] = {}
         self.new_channel: pb.Command | None = None
@@ -269,8 +270,12 @@ class Client:
             return
         reader = StateReader(server.disk.state_connection)
         page = waiting.queued_page(reader, self.account_id, self.cursor, PAGE, exclude_device_id=self.device)
+        for conversation_id, up_to in page.removed:
+            self.removed[conversation_id] = max(self.removed.get(conversation_id, 0), up_to)
         for message in page.messages:
             require(message.id > self.cursor, f"{self.name} is handed {message.id} again after {self.cursor}")
+            is_removed = message.id <= self.removed.get(message.conversation_id, 0)
+            require(not is_removed, f"{self.name} is handed {message.id}, which its account has removed")
             self.received.append(message.id)
         self.world.counters["received"] += len(page.messages)
         require(page.up_to >= self.cursor, f"the cursor of {self.name} goes back to {page.up_to}")
@@ -282,6 +287,8 @@ class Client:
                 self._mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
                 if self.world.plan.puts_away:
                     self._put_away(page.messages[-1].conversation_id, page.messages[-1].id)
+                if self.world.plan.removes:
+                    self._remove(page.messages[-1].conversation_id, page.messages[-1].id)
         elif self.rng.random() < 0.3:  # nothing new: this server may be one that never hears of anything again
             self._move()
 
@@ -308,6 +315,20 @@ class Client:
         self.world.ledger.put_away_asked.add((conversation_id, self.account_id, up_to))
         command = pb.SetPutAway(session_id=self.session_id, conversation_id=conversation_id, up_to=up_to)
         self._submit([pb.Command(set_put_away=command)], answered)
+
+    def _remove(self, conversation_id: int, up_to: int) -> None:
+        """Remove what was received. An old command that arrives late changes nothing."""
+
+        def answered(applied: AppliedCommands) -> None:
+            [result] = applied.results
+            require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not remove {conversation_id}: {result}")
+            now = result.remove_conversation.removed_up_to
+            require(now >= up_to, f"{conversation_id} is removed up to {now}, and {self.name} asked for {up_to}")
+            self.world.ledger.was_removed(conversation_id, self.account_id, now)
+
+        self.world.ledger.removals_asked.add((conversation_id, self.account_id, up_to))
+        command = pb.RemoveConversation(session_id=self.session_id, conversation_id=conversation_id, up_to=up_to)
+        self._submit([pb.Command(remove_conversation=command)], answered)
 
     def _read(self) -> None:
         """A linearizable read at the server it talks to."""

@@ -15,9 +15,11 @@ import apsw
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1.model_pb2 import MESSAGE_KIND_MEMBERS_JOINED, MESSAGE_KIND_MEMBERS_LEFT, MessageKind
+from parleyd.machine.features import waiting
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import ENTRIES_LEVEL, TEXT, MessageRecord
+from parleyd.machine.reader import StateReader
 from tests.simulation.cluster.checker import Checker, require
 
 FOR_EVER = 1 << 63
@@ -43,6 +45,8 @@ class Ledger:
     mutes: set[tuple[int, int]] = field(default_factory=set)
     put_away_asked: set[tuple[int, int, int]] = field(default_factory=set)
     put_away: dict[tuple[int, int], int] = field(default_factory=dict)
+    removals_asked: set[tuple[int, int, int]] = field(default_factory=set)
+    removed: dict[tuple[int, int], int] = field(default_factory=dict)
     first_floor: dict[Send, int] = field(default_factory=dict)
     refused: set[Send] = field(default_factory=set)
     newest_acknowledged: int = 0
@@ -223,6 +227,12 @@ class Ledger:
         key = (conversation_id, account_id)
         self.put_away[key] = max(self.put_away.get(key, 0), up_to)
 
+    def was_removed(self, conversation_id: int, account_id: int, up_to: int) -> None:
+        """A client was told up to which message its account has removed a conversation."""
+        self.counters["removed"] += 1
+        key = (conversation_id, account_id)
+        self.removed[key] = max(self.removed.get(key, 0), up_to)
+
     # The end
 
     def is_final(self, connection: apsw.Connection) -> None:
@@ -264,9 +274,36 @@ class Ledger:
         found = connection.execute("SELECT conversation_id, account_id, up_to FROM put_away_conversations").fetchall()
         rows = cast("list[tuple[int, int, int]]", found)
         final = {(conversation_id, account_id): up_to for conversation_id, account_id, up_to in rows}
+        removed = self._removals_are_right(connection)
         for key, up_to in self.put_away.items():
-            require(final.get(key, 0) >= up_to, f"{key} was put away up to {up_to}, and is up to {final.get(key, 0)}")
+            held = max(final.get(key, 0), removed.get(key, 0))  # what was removed is not put away any more
+            require(held >= up_to, f"{key} was put away up to {up_to}, and is up to {held}")
         require({*rows} <= self.put_away_asked, "a conversation is put away as nobody asked for")
+
+    def _removals_are_right(self, connection: apsw.Connection) -> dict[tuple[int, int], int]:
+        """Return the final bounds: those that were told or later ones, as somebody asked for them."""
+        found = connection.execute("SELECT conversation_id, account_id, up_to FROM removed_conversations").fetchall()
+        rows = cast("list[tuple[int, int, int]]", found)
+        final = {(conversation_id, account_id): up_to for conversation_id, account_id, up_to in rows}
+        for key, up_to in self.removed.items():
+            require(final.get(key, 0) >= up_to, f"{key} was removed up to {up_to}, and is up to {final.get(key, 0)}")
+        require({*rows} <= self.removals_asked, "a conversation is removed as nobody asked for")
+        return final
+
+    def knows_its_removals(
+        self, connection: apsw.Connection, account_id: int, cursor: int, told: dict[int, int]
+    ) -> None:
+        """A device whose cursor is beyond a removal was told of it. Nothing that was removed waits for a new device."""
+        query = "SELECT conversation_id, up_to, at_message_id FROM removed_conversations WHERE account_id = ?"
+        found = connection.execute(query, (account_id,)).fetchall()
+        bounds = {}
+        for conversation_id, up_to, at_message_id in cast("list[tuple[int, int, int]]", found):
+            bounds[conversation_id] = up_to
+            knows = at_message_id >= cursor or told.get(conversation_id, 0) >= up_to
+            require(knows, f"a device of {account_id} at {cursor} was not told of the removal of {conversation_id}")
+        page = waiting.queued_page(StateReader(connection), account_id, 0, 1_000, b"")
+        shown = [one.id for one in page.messages if one.id <= bounds.get(one.conversation_id, 0)]
+        require(not shown, f"{shown} waits for a new device of {account_id}, which has removed it")
 
     def _entries_are_right(self, connection: apsw.Connection) -> None:
         """A row has the committed entry that stored it, from the level on that keeps it."""

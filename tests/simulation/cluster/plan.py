@@ -90,6 +90,7 @@ class Plan:
     channel_changes: bool
     mutes: bool
     puts_away: bool
+    removes: bool
     gathers: bool
 
     def faults_on(self) -> list[str]:
@@ -151,6 +152,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         channel_changes=random.Random(f"channels/{seed}").random() < 0.5,
         mutes=random.Random(f"mutes/{seed}").random() < 0.5,
         puts_away=random.Random(f"put away/{seed}").random() < 0.5,
+        removes=random.Random(f"removes/{seed}").random() < 0.5,
         gathers=random.Random(f"gathers/{seed}").random() < 0.5,
     )
 

@@ -20,7 +20,7 @@ from parleyd.group.retention import LogRetention
 from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
-from parleyd.machine.features import channel_members, sends, waiting
+from parleyd.machine.features import channel_members, removals, sends, waiting
 from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.channels import OneChannel
 from parleyd.machine.features.conversations import Conversations
@@ -483,6 +483,33 @@ def what_is_put_away_is_told_and_not_stored() -> Iterator[None]:
 
 
 @contextmanager
+def a_removal_is_told_and_not_stored() -> Iterator[None]:
+    """The answer to RemoveConversation comes from memory; the row is never written."""
+
+    def remove(state: State, actor: Actor, command: pb.RemoveConversation) -> pb.CommandResult:
+        removed = pb.RemoveConversationResult(removed_up_to=command.up_to)
+        return pb.CommandResult(code=pb.RESULT_CODE_OK, remove_conversation=removed)
+
+    with patch.dict(
+        COMMANDS,
+        remove_conversation=SignedInCommand(remove, Action.REMOVE_CONVERSATION, audits=NotAudited.OWN_VIEW),
+    ):
+        yield
+
+
+@contextmanager
+def a_device_at_the_end_is_not_told_of_a_removal() -> Iterator[None]:
+    """A page tells removals after its beginning, and not those at it."""
+    since = removals.since
+
+    def after(reader: StateReader, account_id: int, after_id: int) -> tuple[tuple[int, int], ...]:
+        return since(reader, account_id, after_id + 1)
+
+    with patch.object(removals, "since", after):
+        yield
+
+
+@contextmanager
 def who_leaves_a_channel_loses_its_mute() -> Iterator[None]:
     """A membership that ends takes with it what the account has set for the channel."""
     original = channel_members._depart
@@ -576,6 +603,8 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_read_mark_is_told_and_not_stored,
         a_mute_is_told_and_not_stored,
         what_is_put_away_is_told_and_not_stored,
+        a_removal_is_told_and_not_stored,
+        a_device_at_the_end_is_not_told_of_a_removal,
         who_leaves_a_channel_loses_its_mute,
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,

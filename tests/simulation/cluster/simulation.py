@@ -356,6 +356,7 @@ class Simulation:
             rows = cast("list[tuple[int, int]]", connection.execute(query, (client.device, client.cursor)).fetchall())
             own = [row_id for row_id, where in rows if self.ledger.is_member(where, client.account_id, row_id)]
             require(client.received == own, f"{client.name} was not handed exactly what is its own")
+            self.ledger.knows_its_removals(connection, client.account_id, client.cursor, client.removed)
         for server in members:
             if server.machine.applied_index == newest.machine.applied_index:
                 same = server.disk.content() == newest.disk.content()

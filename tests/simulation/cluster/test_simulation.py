@@ -59,6 +59,8 @@ FINDERS = {
     "a_read_mark_is_told_and_not_stored": 1,
     "a_mute_is_told_and_not_stored": 0,
     "what_is_put_away_is_told_and_not_stored": 0,
+    "a_removal_is_told_and_not_stored": 0,
+    "a_device_at_the_end_is_not_told_of_a_removal": 0,
     "who_leaves_a_channel_loses_its_mute": 5,
     "a_snapshot_brings_an_old_membership": 2,
     "a_wiped_server_keeps_its_id": 4,
@@ -72,6 +74,7 @@ NEED_CHANGES_OF_CHANNELS = {
     "who_leaves_a_channel_loses_its_mute",
 }
 NEED_PUT_AWAY = {"what_is_put_away_is_told_and_not_stored"}
+NEED_REMOVALS = {"a_removal_is_told_and_not_stored", "a_device_at_the_end_is_not_told_of_a_removal"}
 NEED_MUTES = {"a_mute_is_told_and_not_stored", "who_leaves_a_channel_loses_its_mute"}
 
 WITHOUT_A_SEED = {
@@ -105,6 +108,7 @@ def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
                 channel_changes=False,
                 mutes=False,
                 puts_away=False,
+                removes=False,
                 gathers=False,
                 asks_early=False,
             )
@@ -122,6 +126,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
             channel_changes=name in NEED_CHANGES_OF_CHANNELS,
             mutes=name in NEED_MUTES,
             puts_away=name in NEED_PUT_AWAY,
+            removes=name in NEED_REMOVALS,
             gathers=False,
         )
         pinned = run_plan(plan)
@@ -165,7 +170,12 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
     plan = replace(
-        draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False, puts_away=False, gathers=False
+        draw_plan(FINDERS["apply_draws_a_number"]),
+        channel_changes=False,
+        mutes=False,
+        puts_away=False,
+        removes=False,
+        gathers=False,
     )
     with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
