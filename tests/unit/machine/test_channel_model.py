@@ -144,7 +144,7 @@ class Model:
         if who not in self.roles and who not in self.left_at:
             return NOT_FOUND
         if up_to:
-            self.put_away[who] = max(self.put_away.get(who, 0), min(up_to, self.rows[-1]))
+            self.put_away[who] = max(self.put_away.get(who, 0), min(up_to, self._last(who)))
         else:
             self.put_away.pop(who, None)
         return OK
@@ -153,13 +153,16 @@ class Model:
         """The same for what it has removed, up to the last row that was there for it; what was put away is not."""
         if who not in self.roles and who not in self.left_at:
             return NOT_FOUND
-        last = self.rows[-1] if who in self.roles else max(last for one, _, last in self.past if one == who)
-        bound = min(up_to, last)
+        bound = min(up_to, self._last(who))
         if bound > self.removed.get(who, 0):
             self.removed[who] = bound
             if self.put_away.get(who, bound + 1) <= bound:
                 del self.put_away[who]
         return OK
+
+    def _last(self, who: int) -> int:
+        """The last row that was there for a person: of who left, that of its leaving."""
+        return self.rows[-1] if who in self.roles else max(last for one, _, last in self.past if one == who)
 
     def give_role(self, who: int, other: int, role: int) -> int:
         if who not in self.roles and who != ADMINISTRATOR:

@@ -98,6 +98,15 @@ def test_who_leaves_a_channel_and_comes_back_finds_it_put_away(ward: TidyWard) -
     assert ward.marks() == {BOB: ward.last}
 
 
+def test_the_mark_of_who_left_tells_nothing_of_what_came_after(ward: TidyWard) -> None:
+    leave = pb.LeaveChannel(session_id=ward.sessions[BOB], conversation_id=ward.channel)
+    assert ward.node.one(pb.Command(leave_channel=leave), level=PUT_AWAY_LEVEL).code == OK
+    left = ward.node.reader.last_message_id()
+    ward.node.one(sends(ward.sessions[ADA], (3, ConversationId(ward.channel), "x")), level=PUT_AWAY_LEVEL)
+    assert ward.put_away(BOB, MAX_ID) == OK
+    assert ward.marks() == {BOB: left}
+
+
 def test_nothing_is_kept_of_an_account_that_was_deleted(ward: TidyWard) -> None:
     ward.node.one(sends(ward.sessions[ADA], (3, ConversationId(EVERYONE_ID), "all")), level=PUT_AWAY_LEVEL)
     for account_id in (BOB, CID):

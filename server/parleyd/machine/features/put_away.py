@@ -13,7 +13,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.audit_actions import NotAudited
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.memberships import was_member
+from parleyd.machine.features.memberships import last_of
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -47,13 +47,14 @@ def set_put_away(state: State, actor: Actor, command: pb.SetPutAway) -> pb.Comma
     """
     key = (actor.account.id, command.conversation_id)
     conversation = state.conversations.find(command.conversation_id)
-    if conversation is None or not was_member(state, *key):
+    last = 0 if conversation is None else last_of(state, actor.account.id, conversation)
+    if not last:
         return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
     if command.up_to:
         state.connection.execute(
             "INSERT INTO put_away_conversations(account_id, conversation_id, up_to) VALUES(?, ?, ?) "
             "ON CONFLICT DO UPDATE SET up_to = excluded.up_to WHERE excluded.up_to > up_to",
-            (*key, min(command.up_to, conversation.last_message_id)),
+            (*key, min(command.up_to, last)),
         )
     else:
         query = "DELETE FROM put_away_conversations WHERE account_id = ? AND conversation_id = ?"
