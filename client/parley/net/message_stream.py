@@ -53,6 +53,7 @@ from parley.wire.stream import StreamProtocol
 from parley_proto.v1 import messaging_pb2_grpc
 
 T = TypeVar("T")
+Removed = Iterable[tuple[int, int]]  # conversation, and the message up to which it was removed
 
 SUPERSEDED_TEXT = (
     "Another copy of this state folder sends for this device. What is written here waits here. To send from here, sign "
@@ -81,12 +82,7 @@ class MessageStreamEvents(Protocol):
     def received(self, count: int) -> None:
         """Record that `count` new messages are in the inbox."""
 
-    def learned(
-        self,
-        accounts: Iterable[Account],
-        conversations: Iterable[Conversation],
-        removed: Iterable[tuple[int, int]] = (),
-    ) -> None:
+    def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation], removed: Removed) -> None:
         """Record stored accounts and conversations, and which ones were removed up to which message."""
 
     def receipts_moved(self, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]]) -> None:
