@@ -325,7 +325,9 @@ class HistoryPage:
     """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 
     `conversation` is None if there is none yet, or if this device does not know it. `lost` is what belongs to the page
-    and a restored cluster does not have any more.
+    and a restored cluster does not have any more. Of a cached page, no message is missing from the id `gapless_from` on
+    and below `gapless_below`. Both are 0 if this device does not know, and the id of the last message if it has removed
+    messages of this time.
     """
 
     messages: tuple[Message, ...]
@@ -335,6 +337,8 @@ class HistoryPage:
     read_up_to: int = 0  # the account's read mark; 0 if it is not known
     cached: bool = False
     cached_because: str = ""  # why no node answered
+    gapless_from: int = 0
+    gapless_below: int = 0
     lost: tuple[LostMessage, ...] = ()
 
 

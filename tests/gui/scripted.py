@@ -92,6 +92,7 @@ class ScriptedSdk:
         self.channels: tuple[ListedChannel, ...] = ()
         self.asked: list[tuple[str, int, tuple[str, ...]]] = []  # changes of channels
         self.pages: dict[tuple[Target, int], HistoryPage] = {}
+        self.kept_pages: dict[tuple[Target, int], HistoryPage] = {}  # what this device has
         self.held: dict[tuple[Target, int], asyncio.Event] = {}  # pages that come once the event is set
         self.drafts: dict[Target, str] = {}
         self.read: list[tuple[int, int]] = []
@@ -548,7 +549,8 @@ class ScriptedClient:
         if held := self.sdk.held.get((wanted, start.before_id)):
             await held.wait()
         if self.sdk.unreachable:
-            return await self.cached_history(wanted, start, limit=limit)
+            kept = await self.cached_history(wanted, start, limit=limit)
+            return replace(kept, cached_because="No node could be reached.")
         return self.sdk.pages.get((wanted, start.before_id), HistoryPage((), False))
 
     async def cached_history(
@@ -557,6 +559,8 @@ class ScriptedClient:
         wanted = Target.of(target)
         if wanted.account and wanted.account not in ACCOUNTS:
             return HistoryPage((), has_older=False, cached=True)
+        if (wanted, start.before_id) in self.sdk.kept_pages:
+            return self.sdk.kept_pages[wanted, start.before_id]
         where = conversation_of(wanted)
         found = tuple(message for message in self.sdk.inbox if message.conversation_id == where.id)
         return HistoryPage(found, has_older=False, conversation=where if found else None, cached=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,16 +76,21 @@ def test_another_account_sees_nothing_of_the_one_before() -> None:
     assert len(watching.of("page_changed")) == 3
 
 
-def test_after_a_reconnect_pages_that_could_not_be_had_are_asked_for_again() -> None:
+@pytest.mark.parametrize("connection", [ConnectionState.CONNECTED, ConnectionState.SHARED])
+def test_after_a_reconnect_pages_that_could_not_be_had_are_asked_for_again(connection: ConnectionState) -> None:
     made, watching = app_state()
+    made.apply(events.StateChanged(ClientState("ann", connection)))
     key, fetch = made.open("ben")
     assert fetch
     made.apply(events.HistoryLoaded(TO_BEN, 0, HistoryPage((message(50),), True, direct())))
     assert made.chats.wants_history(key, 0) == 50
     made.apply(events.HistoryFailed(TO_BEN, 50))
     assert made.chats.wants_history(key, 0) is None
-    made.apply(events.StateChanged(ClientState("ann", ConnectionState.CONNECTED)))
-    assert watching.of("reconnected")
+    made.apply(events.StateChanged(ClientState("ann", ConnectionState.SEARCHING)))
+    assert made.chats.wants_history(key, 0) == 50, "this device may have it"
+    made.apply(events.HistoryLoaded(TO_BEN, 50, HistoryPage((), False, cached=True)))
+    made.apply(events.StateChanged(ClientState("ann", connection)))
+    assert len(watching.of("reconnected")) == 2
     assert made.chats.wants_history(key, 0) == 50
 
 

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
 from parley import ConnectionState, ConversationKind, HistoryPage, Message, Target
+from parley.chat.thread_rows import EARLIER_TEXT
 from tests.gui.scripted import direct
 from tests.gui.test_main_window import Desktop, Keep
 
@@ -229,3 +230,46 @@ def test_whoever_scrolls_while_older_pages_load_is_not_carried_away(desktop: Des
     QTest.qWait(0)
     assert in_sight(desktop) == place
     assert desktop.sdk.read == []
+
+
+def kept_pages(desktop: Desktop, count: int) -> list[Message]:
+    """A conversation of which this device has pages, and some own messages that the stream did not bring."""
+    said = [desktop.sdk.message("ben", f"message {number}") for number in range(1, count + 1)]
+    for end in range(count, 0, -100):
+        rows, before = said[max(0, end - 100) : end], 0 if end == count else said[end].id
+        desktop.sdk.kept_pages[TO_BEN, before] = HistoryPage(
+            tuple(rows), end > 100, BEN, cached=True, gapless_from=rows[0].id, gapless_below=before or rows[-1].id + 1
+        )
+    desktop.sdk.listed = (replace(BEN, last=said[-1]),)
+    return said
+
+
+def scroll_to_the_top(desktop: Desktop) -> None:
+    def is_there() -> bool:
+        wheel(desktop, 30)
+        return desktop.window.chat.view.first_visible() == 0
+
+    desktop.until(is_there)
+
+
+def test_offline_one_scrolls_through_all_that_this_device_has_and_its_end_is_told(desktop: Desktop) -> None:
+    said = kept_pages(desktop, 250)
+    desktop.signed_in()
+    desktop.sdk.unreachable = True
+    desktop.sdk.state(connection=ConnectionState.SEARCHING, has_majority=False)
+    desktop.until(lambda: not desktop.status.startswith("Connected"))
+    view, rows = desktop.window.chat.view, desktop.window.chat.rows
+    desktop.window.open_conversation("ben")
+    desktop.until(lambda: rows.rowCount() == 100)
+    view.to_bottom()
+    scroll_to_the_top(desktop)
+    desktop.until(lambda: rows.rowCount() == 250)
+    assert [row.message_id for row in rows.rows] == [message.id for message in said]
+    desktop.until(lambda: rows.row(0).gap_above == EARLIER_TEXT)
+    assert all(before_id == 0 for _, before_id in desktop.sdk.history_asked), "no node was asked for older pages"
+    scroll_to_the_top(desktop)
+    desktop.sdk.pages[TO_BEN, 0] = HistoryPage(tuple(said[-100:]), True, BEN)
+    desktop.sdk.unreachable = False
+    desktop.sdk.connected()
+    desktop.until(lambda: desktop.verified("ben"))
+    assert not rows.row(0).gap_above

@@ -17,12 +17,11 @@ from parley.chat.previews import marked, preview
 from parley.chat.rows import Edit
 from parley.chat.standing import Standing
 from parley.chat.thread import Thread
+from parley.chat.threads import Threads
 from parley.chat.titles import row_text
 from parley.model import Account, Conversation, HistoryPage, LostMessage, Message, Outgoing, Receipt, Target
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes
-
-MAX_THREADS = 8
 
 
 class Chats:
@@ -35,16 +34,16 @@ class Chats:
         self.paging = Paging()
         self.open_key: ConversationKey | None = None
         self.attentive = False
-        self._threads: dict[ConversationKey, Thread] = {}
+        self._threads = Threads()
         self._lost: tuple[LostMessage, ...] = ()
 
     def begin_anew(self) -> None:
         """Forget everything, because ids mean others now. No conversation is open any more."""
         self.book = AccountBook(self.book.own_name)
         self.conversations = Conversations(self.book)
-        self.paging = Paging()
+        self.paging = Paging(answering=self.paging.answering)
         self.open_key = None
-        self._threads, self._lost = {}, ()
+        self._threads, self._lost = Threads(), ()
 
     # ---- what can be seen
 
@@ -126,15 +125,12 @@ class Chats:
         key = self.conversations.resolve(target) if isinstance(target, ConversationKey) else self.key_of(target)
         line = self.conversations.line(key)
         self.leave()
-        known = key in self._threads
-        thread = self._threads.pop(key, None) or Thread(self.book, line.conversation)
-        self._threads[key] = thread
-        while len(self._threads) > MAX_THREADS:
-            del self._threads[next(iter(self._threads))]
+        thread, is_new = self._threads.open(key, lambda: Thread(self.book, line.conversation))
         self.open_key = key
-        if not known:
+        if is_new:
             thread.update(line.open.values())
         thread.set_lost(self._lost_of(key))  # also those that were trimmed
+        thread.set_stuck(stuck=not self.paging.answering)
         thread.set_divider(line.read_up_to if line.unread else None)
         return key, thread.verified_from is None, [ListChanged()]
 
@@ -145,7 +141,7 @@ class Chats:
 
     def leave(self) -> None:
         """Record that nobody looks at the open conversation any more."""
-        if self.open_key is not None and (thread := self._threads.get(self.open_key)) is not None:
+        if (thread := self._threads.get(self.open_key)) is not None:
             thread.set_divider(None)
             thread.trim()
         self.open_key = None
@@ -198,13 +194,12 @@ class Chats:
         return [ListChanged()] if line is not None and line.take_stored_draft(body) else []
 
     def wants_history(self, key: ConversationKey, first_visible_row: int) -> int | None:
-        """Return the page to request, at most once at a time.
+        """Return the page to request, at most once at a time, or None if there is nothing to fetch.
 
-        Return None if there is nothing to fetch or no connection.
+        While the cluster cannot be asked, this is a page that this device has.
         """
         key, thread = self.conversations.resolve(key), self.thread(key)
-        before_id = thread.wants_before(first_visible_row) if thread is not None else None
-        return before_id if before_id is not None and self.paging.begin(key, before_id) else None
+        return None if thread is None else self.paging.next_page(key, thread, first_visible_row)
 
     # ---- what the SDK tells
 
@@ -217,6 +212,12 @@ class Chats:
         out += self.take_outgoing(changes.outgoing)
         out += self.take_removed(changes.removed)
         return out + self.take_receipts(changes.receipts)
+
+    def take_answering(self, *, answering: bool) -> list[Output]:
+        """Record whether the cluster can be asked for pages."""
+        self.paging.take_answering(answering=answering)
+        threads = self._threads.items()
+        return [one for key, thread in threads for one in self._edited(key, thread.set_stuck(stuck=not answering))]
 
     def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
         """Record new accounts, or new names of known ones."""
@@ -337,15 +338,17 @@ class Chats:
                 out.append(ListChanged())
         if thread is None or line is None:
             return out
-        if page.cached and before_id:
+        if page.cached_because:
             self.paging.failed(key, before_id)
-        return [*out, ThreadEdited(key, tuple(thread.load(page, before_id)))]
+        edits = thread.set_stuck(stuck=bool(page.cached_because) or not self.paging.answering)
+        return [*out, ThreadEdited(key, (*edits, *thread.load(page, before_id)))]
 
     def load_failed(self, target: Target, before_id: int) -> list[Output]:
         """Record that a page could not be loaded."""
         key = self.key_of(target)
         self.paging.failed(key, before_id)
-        return [ThreadEdited(key, ())]
+        thread = self.thread(key)
+        return [ThreadEdited(key, () if thread is None else tuple(thread.set_stuck(stuck=True)))]
 
     def look_up(
         self,
@@ -373,14 +376,9 @@ class Chats:
         self.paging.forget(former)
         if self.open_key == former:
             self.open_key = key
-        thread, other = self._threads.pop(former, None), self._threads.pop(key, None)
+        thread = self._threads.merge(former, key)
         if thread is None:
-            if other is not None:
-                self._threads[key] = other
             return []
-        if other is not None:
-            thread.absorb(other)
-        self._threads[key] = thread
         line = self.conversations.line(key)
         if line.conversation is not None:
             thread.set_conversation(line.conversation)

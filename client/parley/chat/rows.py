@@ -35,6 +35,7 @@ class Row:
     others: int = 0
     urgent: bool = False
     lost: bool = False
+    gap_above: str = ""
 
     @property
     def shown(self) -> str:

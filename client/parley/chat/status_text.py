@@ -91,13 +91,14 @@ def why_fixed(row: Row) -> str:
 
 
 def spoken(row: Row) -> str:
-    """Return a row for screen readers: sender, time, text and status."""
+    """Return a row for screen readers: sender, time, text and status, behind what is missing above it."""
+    missing = f"{row.gap_above}. " if row.gap_above else ""
     if row.event:
-        return f"{clock_time(row.at_ms)}: {row.shown}"
+        return f"{missing}{clock_time(row.at_ms)}: {row.shown}"
     who = "You" if row.mine else row.sender
     known = f", {known_of(row)}" if row.mine or row.lost else ""
     reason = f". {' '.join(failure_lines(row))}" if row.retriable else ""
-    return f"{who}, {clock_time(row.at_ms)}{known}: {row.shown}{reason}"
+    return f"{missing}{who}, {clock_time(row.at_ms)}{known}: {row.shown}{reason}"
 
 
 def tip(row: Row) -> str:

@@ -5,8 +5,9 @@ messages without an id (waiting, sending, failed) follow in the order in which t
 edits, so a model of ten thousand rows changes one row when one mark moves. An own message with a final result keeps it,
 even if an older state of it arrives later.
 
-`verified_from` is the oldest id that the cluster itself has listed without a gap. Rows above it come from this device's
-cache. They are checked as soon as somebody scrolls there.
+`loaded` says which part the rows are. What comes from this device only is checked as soon as somebody scrolls there. An
+own message that is older than what is loaded has no row until its page is loaded: this device may not know what others
+wrote after it. Where rows have a gap above them, they say so.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,24 +15,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from parley.chat.accounts import AccountBook
+from parley.chat.loaded import Loaded
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
-from parley.chat.thread_entries import SHIFT, Entry, are_one_run, day, key_of_id, lost_entry
-from parley.chat.titles import row_text
-from parley.model import (
-    Conversation,
-    ConversationKind,
-    HistoryPage,
-    LostMessage,
-    Message,
-    MessageStatus,
-    Outgoing,
-)
-from parley.receipts import Progress, progress
+from parley.chat.thread_entries import SHIFT, Entry, key_of_id, lost_entry
+from parley.chat.thread_rows import BETWEEN_TEXT, EARLIER_TEXT, row_of
+from parley.model import Conversation, HistoryPage, LostMessage, Message, Outgoing
 
 MAX_ROWS = 50_000
 KEEP_ROWS = 400
 AHEAD_ROWS = 60
-NOBODY = Progress()
 
 
 class Thread:
@@ -40,19 +32,26 @@ class Thread:
     def __init__(self, book: AccountBook, conversation: Conversation | None = None) -> None:
         """Begin empty. `conversation` holds the kind and the marks of the members, once they are known."""
         self.rows: list[Row] = []
-        self.verified_from: int | None = None
-        self.more = True
+        self.loaded = Loaded()
         self._book = book
         self._conversation = conversation
         self._keys: list[int] = []  # of all entries but the open ones, which are the last
         self._entries: list[Entry] = []
         self._settled: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
+        self._early: dict[int, Outgoing] = {}  # own messages by id that are older than what is loaded
+        self._gaps: dict[int, str] = {}  # what is missing above a row, by its key
+        self._stuck = False
         self._gone: set[int] = set()
         self._divider_after: int | None = None
         self._divider_id = 0
 
     # ---- what the person may want
+
+    @property
+    def verified_from(self) -> int | None:
+        """Return the oldest id that the cluster has listed without a gap, None before its first page."""
+        return self.loaded.verified_from
 
     @property
     def last_message_id(self) -> int:
@@ -71,7 +70,7 @@ class Thread:
 
     def reaches(self, message_id: int) -> bool:
         """Return true if the cluster has listed all rows above this id."""
-        return self.verified_from is not None and (not self.more or self.verified_from <= message_id)
+        return self.verified_from is not None and (not self.loaded.more or self.verified_from <= message_id)
 
     def rows_above(self, message_id: int) -> Iterator[Row]:
         """Return the rows of the cluster above this id, oldest first."""
@@ -84,11 +83,17 @@ class Thread:
         return sum(row.counts_as_unread for row in rows if up_to is None or row.message_id <= up_to)
 
     def wants_before(self, first_visible_row: int) -> int | None:
-        """Return the page to request now that this row is the topmost visible one, or None."""
-        if self.verified_from is None or not self.more or len(self.rows) >= MAX_ROWS:
+        """Return the page to request of the cluster now that this row is the topmost visible one, or None."""
+        return self._wanted(first_visible_row, self.verified_from) if self.loaded.more else None
+
+    def wants_kept_before(self, first_visible_row: int) -> int | None:
+        """Return the page to read from this device while the cluster cannot be asked, or None."""
+        return self._wanted(first_visible_row, self.loaded.shown_from) if self.loaded.kept_more else None
+
+    def _wanted(self, first_visible_row: int, first_id: int | None) -> int | None:
+        if first_id is None or len(self.rows) >= MAX_ROWS:
             return None
-        verified_row = bisect_left(self._keys, key_of_id(self.verified_from))
-        return self.verified_from if first_visible_row - AHEAD_ROWS < verified_row else None
+        return first_id if first_visible_row - AHEAD_ROWS < bisect_left(self._keys, key_of_id(first_id)) else None
 
     def last_waiting(self) -> Row | None:
         """Return the newest message that can still be edited, or None."""
@@ -98,37 +103,37 @@ class Thread:
 
     def load(self, page: HistoryPage, before_id: int) -> list[Edit]:
         """Add a page of history. Only a page of the cluster proves that nothing is missing."""
-        edits = self._merge(map(self._entry, page.messages))
-        if not page.cached:
-            oldest = page.messages[0].id if page.messages else before_id or None
-            contiguous = self.verified_from is None or before_id == self.verified_from
-            if contiguous and oldest is not None:
-                self.verified_from, self.more = oldest, page.has_older
-            elif contiguous:
-                self.verified_from, self.more = 0, False
-        return edits
+        self.loaded.take_page(page, before_id)
+        return self._merge([*map(self._entry, page.messages), *self._take_early()]) + self._place_gaps()
 
     def arrive(self, messages: Iterable[Message]) -> list[Edit]:
         """Add messages that are new on this device."""
-        return self._merge(map(self._entry, messages)) + self._bound()
+        ordered = sorted(messages, key=lambda message: message.id)
+        self.loaded.take_arrived(ordered)
+        found = [one for one in ordered if self.loaded.shown_from is None or self.loaded.shows(one.id)]
+        return self._merge(map(self._entry, found)) + self._bound() + self._place_gaps()
 
     def absorb(self, other: "Thread") -> list[Edit]:
         """Add the rows of another thread that belongs to the same conversation."""
-        edits = self._merge(other._entries[: len(other._keys)])
-        return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
+        self.loaded.absorb(other.loaded)
+        edits = self._merge([*other._entries[: len(other._keys)], *self._take_early()])
+        own = [*other._early.values(), *(entry.own for entry in other._entries if entry.own is not None)]
+        return edits + self.update(own) + self._place_gaps()
 
     def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
         """Record newer states of own messages of this device."""
         edits: list[Edit] = []
         for one in outgoing:
-            if one.local_id in self._settled or one.local_id in self._gone:
+            if one.local_id in self._gone:
                 continue
-            if one.number and one.number in self._numbers:
+            if one.message_id:
+                edits += self._settle(one)
+            elif one.number and one.number in self._numbers:
                 self._settled[one.local_id] = self._numbers[one.number]
                 edits += self._drop_open(one.local_id)
-                continue
-            edits += self._settle(one) if one.message_id else self._keep_open(one)
-        return edits
+            elif one.local_id not in self._settled:
+                edits += self._keep_open(one)
+        return edits + self._place_gaps() if edits else edits
 
     def set_lost(self, messages: Sequence[LostMessage]) -> list[Edit]:
         """Show exactly these lost messages of the conversation."""
@@ -138,7 +143,7 @@ class Thread:
             if self._entries[at].lost is not None and self._keys[at] not in entries:
                 del self._keys[at]
                 edits += self._remove(at)
-        return edits + self._merge(entries.values())
+        return edits + self._merge(entries.values()) + self._place_gaps()
 
     def withdraw(self, local_ids: Iterable[int]) -> list[Edit]:
         """Remove own messages that were cancelled."""
@@ -160,14 +165,13 @@ class Thread:
         kept = [at for at in range(end) if not self._entries[at].is_removed(removed)]
         if len(kept) == end:
             return []
-        if self.verified_from is not None and self.verified_from <= removed + 1:
-            self.verified_from, self.more = removed + 1, False
+        self.loaded.remove_up_to(removed)
         edits: list[Edit] = []
         for before, after in reversed(list(pairwise([-1, *kept, end]))):
             if after - before > 1:
                 del self._keys[before + 1 : after], self._entries[before + 1 : after], self.rows[before + 1 : after]
                 edits.append(RowsRemoved(before + 1, after - before - 1))
-        return [*edits, *self._redraw(0, len(kept) + 1), *self._place_divider()]
+        return [*edits, *self._redraw(0, len(kept) + 1), *self._place_divider(), *self._place_gaps()]
 
     @property
     def _removed_up_to(self) -> int:
@@ -187,6 +191,11 @@ class Thread:
         """Make all rows again after names have changed."""
         return self._redraw(0, len(self._entries))
 
+    def set_stuck(self, *, stuck: bool) -> list[Edit]:
+        """Record whether the cluster cannot be asked for older messages."""
+        self._stuck = stuck
+        return self._place_gaps()
+
     def set_divider(self, after: int | None) -> list[Edit]:
         """Put the unread divider above the first message of others with a higher id than `after`."""
         self._divider_after = after
@@ -197,6 +206,7 @@ class Thread:
         surplus = len(self._keys) - KEEP_ROWS
         if surplus > 0:
             self._drop_oldest(surplus)
+            self._place_gaps()
 
     # ---- inside
 
@@ -234,15 +244,28 @@ class Thread:
     def _entry(message: Message) -> Entry:
         return Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
 
+    def _own_entry(self, one: Outgoing) -> Entry:
+        return Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
+
+    def _take_early(self) -> list[Entry]:
+        """Return own messages that are no longer older than what is loaded. They are not early any more."""
+        taken = [one for message_id, one in self._early.items() if self.loaded.shows(message_id)]
+        for one in taken:
+            del self._early[one.message_id]
+        return [self._own_entry(one) for one in taken]
+
     def _settle(self, one: Outgoing) -> list[Edit]:
         """Put an own message at its place in the order. If its row is there already, only the row changes."""
         self._settled[one.local_id] = one.message_id
         if one.message_id <= self._removed_up_to:
             return self._drop_open(one.local_id)
-        entry = Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
+        entry = self._own_entry(one)
         place = bisect_left(self._keys, entry.key)
         known = place < len(self._keys) and self._keys[place] == entry.key
         at = self._open_index(one.local_id)
+        if not self.loaded.shows(one.message_id) and (at is None or self.loaded.shown_from is not None):
+            self._early[one.message_id] = one
+            return self._remove(at) if at is not None else []
         if at == place and not known:
             self._keys.insert(place, entry.key)
             self._entries[at] = entry
@@ -306,57 +329,22 @@ class Thread:
         return edits
 
     def _row(self, at: int) -> Row:
-        entry = self._entries[at]
-        before = self._entries[at - 1] if at else None
-        after = self._entries[at + 1] if at + 1 < len(self._entries) else None
-        new_day = before is None or day(before.at_ms) != day(entry.at_ms)
-        divided = entry.message_id != 0 and entry.message_id == self._divider_id
-        first = before is None or new_day or divided or not are_one_run(before, entry)
-        channel = self._conversation is not None and self._conversation.kind is ConversationKind.CHANNEL
-        status, counts = self._known(entry)
-        if not channel:
-            counts = NOBODY
-        return Row(
-            entry.message_id,
-            entry.local_id,
-            self._sender(entry),
-            row_text(entry.message, self._book) if entry.message is not None else entry.body,
-            entry.at_ms,
-            status,
-            entry.own.detail if entry.own is not None and not entry.message_id else "",
-            new_day,
-            divided,
-            first,
-            last=after is None
-            or not are_one_run(entry, after)
-            or day(entry.at_ms) != day(after.at_ms)
-            or (after.message_id != 0 and after.message_id == self._divider_id),
-            shows_sender=channel and first and not entry.mine and not entry.event,
-            event=entry.event,
-            delivered=counts.delivered,
-            read=counts.read,
-            others=counts.others,
-            urgent=entry.urgent,
-            lost=entry.lost is not None,
+        return row_of(
+            self._entries[at],
+            self._entries[at - 1] if at else None,
+            self._entries[at + 1] if at + 1 < len(self._entries) else None,
+            book=self._book,
+            conversation=self._conversation,
+            divided=self._is_divided(at),
+            gap=self._gap(at),
+            ends=self._is_divided(at + 1) or bool(self._gap(at + 1)),
         )
 
-    def _sender(self, entry: Entry) -> str:
-        if entry.lost is not None and not entry.mine:
-            return self._book.label_of_name(entry.lost.sender)
-        return self._book.label(entry.sender_id) if entry.sender_id else self._book.label_of_name(self._book.own_name)
+    def _is_divided(self, at: int) -> bool:
+        return self._divider_id != 0 and at < len(self._keys) and self._entries[at].message_id == self._divider_id
 
-    def _known(self, entry: Entry) -> tuple[MessageStatus | None, Progress]:
-        """Return the status of an own message, or no status for other rows."""
-        if not entry.mine or entry.event:
-            return None, NOBODY
-        if entry.lost is not None:
-            return MessageStatus.FAILED, NOBODY
-        if not entry.message_id:
-            return entry.own.status if entry.own is not None else MessageStatus.SENDING, NOBODY
-        if self._conversation is None:
-            return MessageStatus.ACCEPTED, NOBODY
-        counts = progress(entry.message_id, self._conversation, self._book.own_id)
-        return counts.status, counts
+    def _gap(self, at: int) -> str:
+        return self._gaps.get(self._keys[at], "") if at < len(self._keys) else ""
 
     def _place_divider(self) -> list[Edit]:
         wanted = 0
@@ -370,17 +358,26 @@ class Thread:
         self._divider_id = wanted
         return [edit for at in places if at is not None for edit in self._redraw(at - 1, at + 1)]
 
+    def _place_gaps(self) -> list[Edit]:
+        """Mark the rows above which messages are missing."""
+        places = (bisect_left(self._keys, key_of_id(first)) for first in self.loaded.starts)
+        wanted = {self._keys[at]: BETWEEN_TEXT for at in places if 0 < at < len(self._keys)}
+        if self._keys and self._stuck and self.loaded.ends_here:
+            wanted[self._keys[0]] = EARLIER_TEXT
+        changed = wanted.items() ^ self._gaps.items()
+        self._gaps = wanted
+        at = [bisect_left(self._keys, key) for key in sorted({key for key, _ in changed})]
+        return [edit for place in at for edit in self._redraw(place - 1, place + 1)]
+
     def _bound(self) -> list[Edit]:
         surplus = len(self._keys) - MAX_ROWS
         return self._drop_oldest(surplus + MAX_ROWS // 4) if surplus > 0 else []
 
     def _drop_oldest(self, count: int) -> list[Edit]:
         del self._keys[:count], self._entries[:count], self.rows[:count]
-        self.more = True
-        if self.verified_from is not None and self._keys:
+        if self._keys:
             first = self._entries[0]  # a lost row is not the message after which it stood, which may be dropped
-            above = first.message_id if first.lost is None else first.lost.after_id + 1
-            self.verified_from = max(self.verified_from, above)
+            self.loaded.cut(first.message_id if first.lost is None else first.lost.after_id + 1)
         return [RowsRemoved(0, count), *self._redraw(0, 1)]
 
 

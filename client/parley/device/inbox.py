@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import apsw
 
-from parley.device import directory, lost, removals
+from parley.device import directory, lost, outbox, removals
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
@@ -127,26 +127,62 @@ def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit
     conversation = _known(connection, conversation_id)
     read_up_to = 0 if conversation is None else conversation.read_up_to
     limit = min(limit, MAX_ID - 1)
+    below = 0
     if start.after_id is not None:
         place, most_newer = min(start.after_id, MAX_ID - 1) + 1, limit
     elif start.around_id is not None or start.first_unread:
         place, most_newer = (read_up_to + 1 if start.around_id is None else start.around_id), limit - limit // 2
     else:
         place, most_newer = start.before_id or MAX_ID, 0
+        below = place
     newer = _rows(connection, conversation_id, ">= ?2", "", place, limit if most_newer else 0)
     older = _rows(connection, conversation_id, "< ?2", "DESC", place, 0 if most_newer == limit else limit)
     most_newer = max(most_newer, limit - len(older)) if most_newer else 0
     most_older = limit - len(newer[:most_newer])
     own_id = directory.own_id(connection)
+    messages = tuple(_message(row, own_id) for row in [*older[:most_older][::-1], *newer[:most_newer]])
+    gapless_from, gapless_below = _gapless(connection, conversation_id, messages, below)
     found = HistoryPage(
-        tuple(_message(row, own_id) for row in [*older[:most_older][::-1], *newer[:most_newer]]),
+        messages,
         len(older) > most_older,
         conversation,
         has_newer=len(newer) > most_newer,
         read_up_to=read_up_to,
         cached=True,
+        gapless_from=gapless_from,
+        gapless_below=gapless_below,
     )
     return replace(found, lost=lost.of_page(connection, target, found, limit))
+
+
+def _gapless(
+    connection: apsw.Connection, conversation_id: int, messages: Sequence[Message], below: int
+) -> tuple[int, int]:
+    """Return from which id on, and below which one, no message of a page is missing. `below`: where the page ends.
+
+    The stream leaves nothing out, so the inbox has everything up to its newest message. It does not say what others
+    wrote beside own messages after that. What was removed from inbox and outbox is older than what is left, and the
+    cluster's time never goes back. So nothing is missing among newer messages. If there are none, both are the last id.
+    """
+    if not messages:
+        return 0, 0
+    last = messages[-1].id
+    gone_ms = max(_gone_ms(connection), get_meta(connection, outbox.WHOLE_AFTER_MS, 0))
+    whole = next((message.id for message in messages if message.sent_at_ms > gone_ms), 0)
+    if not whole:
+        return last, last
+    [(newest,)] = connection.execute(
+        "SELECT coalesce(max(id), 0) FROM inbox WHERE conversation_id = ?", (conversation_id,)
+    ).fetchall()
+    end = min(below or last + 1, int(cast(int, newest)) + 1)
+    return (whole, end) if whole < end else (0, 0)
+
+
+def _gone_ms(connection: apsw.Connection) -> int:
+    """Return a time after which the inbox has everything. Places begin at 1, so it is 0 while none was removed."""
+    rows = connection.execute("SELECT place, sent_at_ms FROM inbox ORDER BY place LIMIT 1").fetchall()
+    place, sent_at_ms = cast(tuple[int, int], check_row(rows[0], (int, int))) if rows else (1, 0)
+    return sent_at_ms - 1 if place > 1 else 0
 
 
 def _rows(

@@ -24,6 +24,8 @@ from parley.model import MessageStatus, Outgoing, Target
 
 MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
+WHOLE_AFTER_MS = "whole_after_ms"
+"""Key of meta: of messages that the cluster stored after this time, none is missing here. 0 at the beginning."""
 ROWS_PER_INSERT = 256
 FULL_TEXT = (
     f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in the outbox are kept "
@@ -155,9 +157,12 @@ def count_open(connection: apsw.Connection) -> int:
 def begin_session(connection: apsw.Connection, last_send_number: int) -> list[Outgoing]:
     """Record the highest number that the cluster applied.
 
-    Return what must be sent again, in the order of the numbers.
+    Return what must be sent again, in the order of the numbers. If the file is an old copy of itself, the cluster does
+    not send again what the device has received since then.
     """
     if last_send_number >= next_number(connection):
+        rows = connection.execute("SELECT sent_at_ms FROM inbox ORDER BY place DESC LIMIT 1").fetchall()
+        _raise_whole_after(connection, rows)
         set_meta(connection, "next_number", last_send_number + 1)
     return unanswered(connection)
 
@@ -342,8 +347,16 @@ def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tup
 
 def prune(connection: apsw.Connection) -> None:
     """Remove the oldest settled messages beyond KEEP_SETTLED. The cluster's history holds them."""
-    connection.execute(
-        """DELETE FROM outbox WHERE status IN (3, 4, 7) AND local_id <=
-           (SELECT local_id FROM outbox ORDER BY local_id DESC LIMIT 1 OFFSET ?)""",
-        (KEEP_SETTLED,),
-    )
+    beyond = "(SELECT local_id FROM outbox ORDER BY local_id DESC LIMIT 1 OFFSET ?)"
+    removed = f"FROM outbox WHERE status IN (3, 4, 7) AND local_id <= {beyond}"
+    rows = connection.execute(f"SELECT coalesce(max(sent_at_ms), 0) {removed}", (KEEP_SETTLED,)).fetchall()
+    _raise_whole_after(connection, rows)
+    connection.execute(f"DELETE {removed}", (KEEP_SETTLED,))
+
+
+def _raise_whole_after(connection: apsw.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Record the time of a message, if there is one, at which something is missing."""
+    for row in rows:
+        (sent_at_ms,) = check_row(row, (int,))
+        if sent_at_ms > get_meta(connection, WHOLE_AFTER_MS, 0):
+            set_meta(connection, WHOLE_AFTER_MS, sent_at_ms)

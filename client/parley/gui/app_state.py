@@ -87,6 +87,10 @@ class Listener(Protocol):
         """Notify the person of messages of others that arrived unseen."""
 
 
+ANSWERING = (ConnectionState.CONNECTED, ConnectionState.SHARED)
+"""While the connection is one of these, the cluster can be asked."""
+
+
 class ChatAppState:
     """The observable state."""
 
@@ -244,6 +248,7 @@ class ChatAppState:
     def _enter(self, page: VisiblePage, account: str, reason: str) -> None:
         """Change the page. Another account sees no data of the account before."""
         self.chats = Chats(account)
+        self.chats.take_answering(answering=self.client_state.connection in ANSWERING)
         self.typists, self.presence = Typists(), None
         self.page, self.reason, self.cluster_note = page, reason, ""
         self._listener.page_changed()
@@ -272,8 +277,10 @@ class ChatAppState:
             return
         before, self.client_state = self.client_state.connection, state
         self._listener.status_changed()
-        if state.connection is ConnectionState.CONNECTED and before is not ConnectionState.CONNECTED:
-            self.chats.paging.retry()
+        if state.connection is before:
+            return
+        self._tell(self.chats.take_answering(answering=state.connection in ANSWERING))
+        if state.connection in ANSWERING:
             self._listener.reconnected()
 
     def _take_presence(self, account_id: int, presence: AccountPresence | None) -> None:

@@ -120,8 +120,8 @@ class Bridge(QObject):
     def open_conversation(self, target: Target) -> None:
         self._ask(Action.OTHER, lambda worker: worker.open_conversation(target))
 
-    def load_history(self, target: Target, before_id: int) -> None:
-        self._ask(Action.OTHER, lambda worker: worker.load_history(target, before_id))
+    def load_history(self, target: Target, before_id: int, *, kept: bool = False) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.load_history(target, before_id, kept=kept))
 
     def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         self._ask(Action.SEND, lambda worker: worker.send(target, body, urgent=urgent), target, body)

@@ -165,7 +165,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
     @staticmethod
     def _top(row: Row) -> int:
-        bands = (DAY_BAND if row.new_day else 0) + (UNREAD_BAND if row.unread_above else 0)
+        bands = (DAY_BAND if row.new_day else 0) + UNREAD_BAND * (bool(row.gap_above) + row.unread_above)
         sender = SENDER_BAND if row.shows_sender else 0
         return bands + (RUN_GAP if row.first and not bands else ROW_GAP) + sender
 
@@ -326,21 +326,27 @@ class BubbleDelegate(QStyledItemDelegate):
     def _paint_bands(self, painter: QPainter, row: Row, rect: QRect) -> None:
         top = float(rect.top())
         painter.setFont(self._fonts.label)
+        if row.gap_above:
+            self._paint_line(painter, rect, top, row.gap_above, "quiet")
+            top += UNREAD_BAND
         if row.new_day:
             band = QRectF(rect.left(), top, rect.width(), DAY_BAND)
             painter.setPen(self._theme.color("quiet"))
             painter.drawText(band.adjusted(0, GRID, 0, 0), Qt.AlignmentFlag.AlignCenter, day_label(row.at_ms, today()))
             top += DAY_BAND
         if row.unread_above:
-            column = min(rect.width(), COLUMN_WIDTH) - 2 * MARGIN
-            band = QRectF(rect.left() + (rect.width() - column) / 2, top, column, UNREAD_BAND)
-            label = "New messages"
-            half = (QFontMetricsF(self._fonts.label).horizontalAdvance(label) / 2) + 2 * GRID
-            middle = band.center()
-            painter.setPen(QPen(self._theme.color("accent"), 1))
-            painter.drawLine(QPointF(band.left(), middle.y()), QPointF(middle.x() - half, middle.y()))
-            painter.drawLine(QPointF(middle.x() + half, middle.y()), QPointF(band.right(), middle.y()))
-            painter.drawText(band, Qt.AlignmentFlag.AlignCenter, label)
+            self._paint_line(painter, rect, top, "New messages", "accent")
+
+    def _paint_line(self, painter: QPainter, rect: QRect, top: float, label: str, color: str) -> None:
+        """Draw a line from side to side with a text in its middle."""
+        column = min(rect.width(), COLUMN_WIDTH) - 2 * MARGIN
+        band = QRectF(rect.left() + (rect.width() - column) / 2, top, column, UNREAD_BAND)
+        half = (QFontMetricsF(self._fonts.label).horizontalAdvance(label) / 2) + 2 * GRID
+        middle = band.center()
+        painter.setPen(QPen(self._theme.color(color), 1))
+        painter.drawLine(QPointF(band.left(), middle.y()), QPointF(middle.x() - half, middle.y()))
+        painter.drawLine(QPointF(middle.x() + half, middle.y()), QPointF(band.right(), middle.y()))
+        painter.drawText(band, Qt.AlignmentFlag.AlignCenter, label)
 
 
 def _counts(row: Row) -> str:

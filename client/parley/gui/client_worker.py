@@ -155,8 +155,7 @@ class ClientWorker:
 
     async def _watch(self, client: Client) -> None:
         """Send all changes as events. Send the lists whenever a session begins."""
-        listed = False
-        lived = False
+        listed = lived = False
         lost_sent, read = 0, dict[int, int]()
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
             self._put_list(client, await client.cached_conversations(limit=LISTED))
@@ -296,10 +295,11 @@ class ClientWorker:
         async with self._draft_turn:
             self._put(events.DraftLoaded(target, await client.draft(target)))
 
-    async def load_history(self, target: Target, before_id: int) -> None:
+    async def load_history(self, target: Target, before_id: int, *, kept: bool = False) -> None:
         client = await self.client()
         try:
-            page = await client.history(target, HistoryStart(before_id), limit=PAGE)
+            read = client.cached_history if kept else client.history
+            page = await read(target, HistoryStart(before_id), limit=PAGE)
         except ParleyError:
             self._put(events.HistoryFailed(target, before_id))
         else:

@@ -75,8 +75,8 @@ class Commands(Protocol):
     def open_conversation(self, target: Target) -> None:
         """Load the end of a conversation, its own messages and its draft."""
 
-    def load_history(self, target: Target, before_id: int) -> None:
-        """Load the page before a message id. 0 means the end."""
+    def load_history(self, target: Target, before_id: int, *, kept: bool = False) -> None:
+        """Load the page before a message id. 0 means the end. With `kept`, read what this device has."""
 
     def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         """Put a message into the outbox."""

@@ -9,14 +9,11 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QTimer
 
-from parley import ConnectionState
 from parley.chat import ConversationKey, Seen
-from parley.gui.app_state import ChatAppState
+from parley.gui.app_state import ANSWERING, ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 from parley.gui.unread_offer import UnreadOffer
-
-_ANSWERING = (ConnectionState.CONNECTED, ConnectionState.SHARED)
 
 
 class Reading(QObject):
@@ -62,7 +59,7 @@ class Reading(QObject):
             self._chat.view.show_from(row)
         if thread.verified_from is not None:
             self._settling = row is not None and not thread.has_first_unread
-        elif thread.rows and self._app_state.client_state.connection not in _ANSWERING:
+        elif thread.rows and self._app_state.client_state.connection not in ANSWERING:
             self._settling = False  # what this device has is all there is for now
 
     def look_soon(self) -> None:
@@ -94,7 +91,7 @@ class Reading(QObject):
             self._mark(key, self._seen.up_to(thread, chats.read_up_to(key), chats.unread_in(key)))
         before_id = chats.wants_history(key, view.first_visible())
         if before_id is not None:
-            self._commands().load_history(chats.target(key), before_id)
+            self._commands().load_history(chats.target(key), before_id, kept=not chats.paging.answering)
         pending = chats.paging.is_pending(key)
         if self._settling and not pending and thread is not None and thread.verified_from is not None:
             self._settling = False  # no page comes: the beginning, the bound, or no node

@@ -279,7 +279,8 @@ class ChatView:
                 self._quiet("Not read yet:")
             self._show(line)
         if not page.messages and not page.lost:
-            self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
+            where = f"{'in' if self.target.conversation_id else 'with'} {self.title}"
+            self._quiet(text.no_messages(page, where if page.cached else f"{where} yet"))
         if page.cached:
             self._quiet(text.from_this_device(page))
         if page.messages:

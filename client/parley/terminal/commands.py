@@ -370,7 +370,7 @@ async def history(
             for _, line in text.page_lines(page, chats):
                 say(line)
         if not page.messages and not page.lost:
-            note(f"There are no messages {'there' if target.conversation_id else f'with {safe_name(where)}'}.")
+            note(text.no_messages(page, "there" if target.conversation_id else f"with {safe_name(where)}"))
         if page.has_older and page.messages:
             note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.has_newer and page.messages:

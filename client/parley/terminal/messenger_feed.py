@@ -49,6 +49,7 @@ class MessengerFeed:
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Carry out requests in this group from now on, and fetch what this device knows."""
         self._group = group
+        self._chats.take_answering(answering=self.answering)
         self._do(self._begin())
 
     def end(self) -> None:
@@ -65,8 +66,8 @@ class MessengerFeed:
             self._lost_sent = change.state.lost_sent
             self._do(self._list_lost())
         connected = change.state.connection in ANSWERING
-        if connected and not self._has_listed:
-            self._chats.paging.retry()
+        if connected != self._chats.paging.answering:
+            self._chats.take_answering(answering=connected)
         if connected and (not self._has_listed or change.reload or change.anew):
             self._do(self._list())
         if change.others:  # another program of this account received, wrote or read something
@@ -78,8 +79,8 @@ class MessengerFeed:
         self._do(self._open(target, fetch=fetch, opened=opened))
 
     def load(self, target: Target, before_id: int) -> None:
-        """Load the page before a message."""
-        self._do(self._load(target, before_id))
+        """Load the page before a message, from this device if the cluster cannot be asked."""
+        self._do(self._load(target, before_id, kept=not self._chats.paging.answering))
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Tell the cluster what the person has read."""
@@ -147,9 +148,10 @@ class MessengerFeed:
         if fetch:
             await self._load(target, 0)
 
-    async def _load(self, target: Target, before_id: int) -> None:
+    async def _load(self, target: Target, before_id: int, *, kept: bool = False) -> None:
         try:
-            page = await self._client.history(target, HistoryStart(before_id), limit=PAGE)
+            read = self._client.cached_history if kept else self._client.history
+            page = await read(target, HistoryStart(before_id), limit=PAGE)
         except ParleyError:
             self._chats.load_failed(target, before_id)
         else:

@@ -31,8 +31,10 @@ _TITLE = 12
 
 @lru_cache(maxsize=4096)
 def row_lines(row: Row, room: int, today: date) -> tuple[Line, ...]:
-    """Return a row of a thread, below the day and the divider if they belong there."""
+    """Return a row of a thread, below what is missing, the day and the divider if they belong there."""
     lines: list[Line] = []
+    if row.gap_above:
+        lines.append((("class:quiet", _ruled(row.gap_above, room)),))
     if row.new_day:
         lines.append((("class:quiet", _ruled(day_label(row.at_ms, today), room)),))
     if row.unread_above:

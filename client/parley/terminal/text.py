@@ -236,5 +236,14 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
 
 
 def from_this_device(page: HistoryPage) -> str:
-    """Return the line below messages that come from this device, with the reason."""
-    return f"(from this device: {page.cached_because or 'no node was asked'})"
+    """Return the line below messages that come from this device, with the reason, and with what may be missing."""
+    line = f"(from this device: {page.cached_because or 'no node was asked'})"
+    whole = next((one for one in page.messages if one.id >= page.gapless_from > page.messages[0].id), None)
+    if whole is not None:
+        line += f" Some messages before {time_text(whole.sent_at_ms)} are not on this device."
+    return line if page.has_older or not page.messages else f"{line} It has no older ones of this conversation."
+
+
+def no_messages(page: HistoryPage, where: str) -> str:
+    """Return the line in place of a page without messages. `where`: with whom, or in which conversation."""
+    return f"This device has no messages {where}." if page.cached else f"There are no messages {where}."

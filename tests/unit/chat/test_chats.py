@@ -467,7 +467,7 @@ def test_a_page_is_asked_for_once_and_again_only_after_a_reconnect() -> None:
     made.load_failed(TO_BEN, 50)
     assert not made.paging.is_pending(key)
     assert made.wants_history(key, 0) is None, "nothing has changed since it failed"
-    made.paging.retry()
+    made.take_answering(answering=True)
     assert made.wants_history(key, 0) == 50
 
 

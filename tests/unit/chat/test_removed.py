@@ -75,7 +75,7 @@ def test_what_came_before_the_removal_and_was_not_shown_stays() -> None:
     made.take_conversations((gone(5),))
     assert bodies(made) == ["m6"]
     assert made.unread == 1
-    assert not thread_of(made).more, "nothing older is to be fetched"
+    assert not thread_of(made).loaded.more, "nothing older is to be fetched"
     assert thread_of(made).wants_before(0) is None
 
 

@@ -89,6 +89,7 @@ def test_a_message_others_sent_meanwhile_stands_before_those_that_wait() -> None
 
 def test_an_older_view_of_an_own_message_never_takes_back_what_is_known() -> None:
     thread = new_thread()
+    thread.load(page(), 0)
     thread.update([own(1, MessageStatus.ACCEPTED, 3)])
     assert thread.update([own(1, MessageStatus.SENDING)]) == []
     thread.withdraw([2])

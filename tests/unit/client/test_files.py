@@ -14,7 +14,7 @@ import pytest
 from parley.device import directory, drafts, identity, inbox, outbox, schema
 from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
-from parley.model import HistoryStart, Message, MessageKind, MessageStatus, Receipt, Target
+from parley.model import NEWEST, HistoryStart, Message, MessageKind, MessageStatus, Receipt, Target
 from parley.wire import convert
 from parley.wire.endpoints import parse_endpoints
 from parley.wire.position import Position
@@ -311,6 +311,75 @@ def test_a_page_and_the_list_cost_the_same_however_long_the_conversation_is(
     before = steps(file, look)
     store(file, *map(message, range(101, 5001)))
     assert steps(file, look) < 1.2 * before
+
+
+def sent(file: apsw.Connection, *ids: int) -> None:
+    """Store own messages that the cluster accepted under these ids."""
+    for id_ in ids:
+        outbox.add(file, [(BOB, f"own{id_}")], 1)
+        (one,) = outbox.claim(file, 1)
+        outbox.settle(file, [accepted(one.number, id_, 7, id_ * 1000)])
+
+
+def gapless(file: apsw.Connection, start: HistoryStart = NEWEST, limit: int = 100) -> tuple[int, int]:
+    """Return the part of a page of conversation 7 in which no message is missing."""
+    page = inbox.page(file, Target(conversation_id=7), start, limit)
+    return page.gapless_from, page.gapless_below
+
+
+def at(id_: int) -> Message:
+    return replace(message(id_), sent_at_ms=id_ * 1000)
+
+
+def test_a_page_has_no_gap_up_to_the_newest_received_message(file: apsw.Connection) -> None:
+    directory.learn(file, [], [direct()])
+    sent(file, 2, 5, 9)
+    assert gapless(file) == (0, 0), "others may have written between them"
+    store(file, at(1), at(3), at(6))
+    assert gapless(file) == (1, 7)
+    assert gapless(file, limit=2) == (6, 7)
+    assert gapless(file, HistoryStart(before_id=6), limit=2) == (3, 6), "the page ends at what was asked for"
+    assert gapless(file, HistoryStart(before_id=9), limit=9) == (1, 7), "7 and 8 may be on their way"
+    assert gapless(file, HistoryStart(after_id=1), limit=2) == (2, 4)
+    assert gapless(file, HistoryStart(before_id=1)) == (0, 0)
+
+
+def test_own_messages_older_than_all_received_ones_that_were_kept_may_have_others_between(
+    file: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.learn(file, [], [direct()])
+    monkeypatch.setattr(inbox, "KEEP_MESSAGES", 2)
+    sent(file, 2, 4, 7)
+    store(file, at(1), at(3), at(5), at(6))
+    inbox.mark_shown(file, inbox.last_place(file))
+    inbox.prune(file)
+    assert stored(file) == [(7, 5), (7, 6)]
+    assert gapless(file) == (5, 7)
+    assert gapless(file, HistoryStart(before_id=5)) == (4, 4), "others may have been there before it and after it"
+
+
+def test_received_messages_may_have_removed_own_ones_between(
+    file: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.learn(file, [], [direct()])
+    monkeypatch.setattr(outbox, "KEEP_SETTLED", 1)
+    sent(file, 2, 4)
+    store(file, at(1), at(3), at(5))
+    outbox.prune(file)
+    assert gapless(file) == (3, 6)
+    outbox.prune(file)
+    assert gapless(file) == (3, 6)
+
+
+def test_a_file_that_was_restored_from_a_backup_has_a_gap_where_the_backup_ends(file: apsw.Connection) -> None:
+    directory.learn(file, [], [direct()])
+    sent(file, 2)
+    store(file, at(1), at(3))
+    outbox.begin_session(file, 1)
+    assert gapless(file) == (1, 4)
+    outbox.begin_session(file, 5)  # the device has sent more since
+    store(file, at(20), at(21))
+    assert gapless(file) == (20, 22)
 
 
 # ---- accounts, conversations, members

@@ -50,7 +50,9 @@ def test_no_line_is_wider_than_its_room_and_no_character_is_lost(text: str, room
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("room", [2, 9, 29, 30, 80])
 def test_every_row_fits_its_room(text: str, room: int) -> None:
-    own = row(1, text, status=MessageStatus.FAILED, detail="no such account", new_day=True, unread_above=True)
+    own = row(
+        1, text, status=MessageStatus.FAILED, detail="no such account", new_day=True, unread_above=True, gap_above=text
+    )
     for shown in (row(1, text), own, row(1, text, event=True), row(1, text, urgent=True, sender="漢字" * 20)):
         assert all(cells(plain(line)) <= room for line in row_lines(shown, room, TODAY)), shown
 
