@@ -24,6 +24,7 @@ from parley.audit_log import row_json as audit_row_json
 from parley.backup_file import check_backup
 from parley.client import ParleyClient
 from parley.client_group import ClientGroup
+from parley.client_state import ClientState, ConnectionState, Node
 from parley.cluster_model import (
     BackupInfo,
     ClusterGeneration,
@@ -79,8 +80,6 @@ from parley.model import (
     FINAL,
     NEWEST,
     Account,
-    ClientState,
-    ConnectionState,
     Conversation,
     ConversationKind,
     Device,
@@ -94,7 +93,6 @@ from parley.model import (
     Message,
     MessageKind,
     MessageStatus,
-    Node,
     Outgoing,
     Receipt,
     ReceiptCounts,

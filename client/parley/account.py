@@ -12,6 +12,7 @@ from random import Random
 from typing import NoReturn
 
 from parley import restoration
+from parley.client_state import ConnectionState
 from parley.connection import ConnectionManager, ConnectionManagerSettings
 from parley.device import directory, identity, inbox, lost, outbox, restored, schema, shared_state
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
@@ -21,7 +22,7 @@ from parley.device.token_store import TokenStore
 from parley.errors import StoreError
 from parley.known import Known
 from parley.log import logger
-from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts, Target
+from parley.model import FINAL, Account, Conversation, Outgoing, Receipt, ReceiptCounts, Target
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage, check_body

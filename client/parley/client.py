@@ -24,6 +24,7 @@ from typing import Self
 from parley.account import LocalAccount
 from parley.administration import Administration
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
+from parley.client_state import ClientState, ConnectionState
 from parley.cluster_model import ClusterPing, ClusterStatus
 from parley.connection import ConnectionManagerSettings
 from parley.device import drafts, identity, inbox, outbox
@@ -40,8 +41,6 @@ from parley.lost import LostMessages
 from parley.model import (
     NEWEST,
     Account,
-    ClientState,
-    ConnectionState,
     Conversation,
     HistoryPage,
     HistoryStart,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NoReturn
 
+from parley.client_state import ConnectionState
 from parley.device import identity, inbox
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import FileLock
@@ -19,7 +20,6 @@ from parley.device.store import Store
 from parley.device.token_store import TokenStore
 from parley.errors import ParleyError, StoreError
 from parley.log import logger
-from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
 from parley.net.message_stream import MessageStream, MessageStreamEvents
 from parley.net.stream_closed import StreamClosedError

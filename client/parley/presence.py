@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from parley.account import LocalAccount
+from parley.client_state import ConnectionState
 from parley.device.identity import DeviceIdentity
 from parley.errors import BadInputError
-from parley.model import ConnectionState
 from parley.net.presence_calls import PresenceCalls
 from parley.presence_model import AccountPresence, ConnectedAccounts
 from parley.state_publisher import StatePublisher

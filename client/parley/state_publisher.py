@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parley.model import Account, ClientState, Conversation, Outgoing, Receipt
+from parley.client_state import ClientState
+from parley.model import Account, Conversation, Outgoing, Receipt
 from parley.presence_model import Typing
 
 MAX_PENDING = 4096

@@ -19,18 +19,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from parley.client import DEFAULT_DEADLINE_S, ParleyClient
+from parley.client_state import ClientState
 from parley.errors import ParleyError
-from parley.model import (
-    NEWEST,
-    Account,
-    ClientState,
-    Conversation,
-    HistoryPage,
-    HistoryStart,
-    Message,
-    Outgoing,
-    Target,
-)
+from parley.model import NEWEST, Account, Conversation, HistoryPage, HistoryStart, Message, Outgoing, Target
 from parley.reader import MessageReader
 from parley.text_filter import TextFilter
 

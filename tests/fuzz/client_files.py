@@ -20,12 +20,13 @@ from typing import Any, get_type_hints
 import apsw
 from hypothesis import strategies as st
 
+from parley.client_state import ClientState
 from parley.device import directory, drafts, identity, inbox, lost, outbox, restored, schema, shared_state
 from parley.device.profile import Hosts, Last, StateDirectory
 from parley.device.restored import Evidence
 from parley.device.store import Store
 from parley.errors import StoreError
-from parley.model import NEWEST, ClientState, Target
+from parley.model import NEWEST, Target
 from parley.terminal.options import Flags, resolve_options
 from parley.wire.endpoints import parse_endpoints
 from parley.wire.position import Life, Position

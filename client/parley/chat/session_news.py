@@ -7,7 +7,7 @@ of the account wait in another folder.
 from collections.abc import Callable
 
 from parley.chat.lost_text import lost_notice
-from parley.model import ClientState, ConnectionState
+from parley.client_state import ClientState, ConnectionState
 
 
 class StorageNews:

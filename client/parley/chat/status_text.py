@@ -7,7 +7,8 @@ from enum import StrEnum
 from parley.chat.rows import Row
 from parley.chat.safe_text import safe_body
 from parley.chat.times import clock_time
-from parley.model import ClientState, ConnectionState, MessageStatus
+from parley.client_state import ClientState, ConnectionState
+from parley.model import MessageStatus
 
 HEARD_JUST_NOW_S = 2.5
 WAITING_IS_NEWS_S = 1.0

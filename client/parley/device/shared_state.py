@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from parley.model import ClientState, Node
+from parley.client_state import ClientState, Node
 from parley.strict_json import parse_json
 
 KEY = "shared_state"

@@ -14,10 +14,11 @@ from typing import NoReturn, Protocol, TypeVar, assert_never
 import apsw
 import grpc
 
+from parley.client_state import ConnectionState
 from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.identity import DeviceIdentity
 from parley.device.store import Store
-from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
+from parley.model import Account, Conversation, Outgoing, Receipt, ReceiptCounts
 from parley.net.call_end import Call, CallEnd
 from parley.net.stream_closed import StreamClosedError, why_closed
 from parley.net.unary_caller import NodesBeside, bearer

@@ -279,8 +279,7 @@ class ChatView:
                 self._quiet("Not read yet:")
             self._show(line)
         if not page.messages and not page.lost:
-            where = f"{'in' if self.target.conversation_id else 'with'} {self.title}"
-            self._quiet(text.no_messages(page, where if page.cached else f"{where} yet"))
+            self._quiet(text.no_messages(page, f"{'in' if self.target.conversation_id else 'with'} {self.title}"))
         if page.cached:
             self._quiet(text.from_this_device(page))
         if page.messages:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from parley.model import Account, Conversation, Message, Node, Outgoing, Receipt, ReceiptCounts
+from parley.client_state import Node
+from parley.model import Account, Conversation, Message, Outgoing, Receipt, ReceiptCounts
 from parley.presence_model import Typing
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Life, Position

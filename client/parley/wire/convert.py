@@ -5,6 +5,7 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
 
+from parley.client_state import Node
 from parley.cluster_model import (
     BackupInfo,
     ClusterGeneration,
@@ -27,7 +28,6 @@ from parley.model import (
     MemberRole,
     Message,
     MessageKind,
-    Node,
     Outgoing,
     Receipt,
     ReceiptCounts,

@@ -196,7 +196,7 @@ async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
         cluster.store(bob, anna, "old")
     async with view(tmp_path, history=True) as shown:
         accounts = shown.cluster.accounts
-        await shown.expect("There are no messages with bob yet")
+        await shown.expect("There are no messages with bob")
         shown.cluster.store(accounts["bob"], accounts["anna"], "one")
         await shown.expect("bob: one")
         await shown.view.take("/history")

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parley.client_state import ClientState, Node
 from parley.device import directory, identity, inbox, outbox, schema, shared_state
 from parley.device.notes import DAMAGED_SUFFIX
 from parley.device.profile import Hosts, Last, StateDirectory
 from parley.device.store import Store
 from parley.errors import StoreError
-from parley.model import NEWEST, ClientState, Node, Target
+from parley.model import NEWEST, Target
 from parley.wire.endpoints import parse_endpoints
 from tests.unit.client.records import BOB, account, direct, message
 

@@ -18,7 +18,7 @@ from parley import (
     StillWaitingError,
 )
 from parley.chat import SessionNews
-from parley.model import ClientState
+from parley.client_state import ClientState
 from parley.terminal import lost_commands
 from parley.terminal.exits import ExitCode
 from tests.support.node import InProcessCluster

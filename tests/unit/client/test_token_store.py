@@ -10,9 +10,9 @@ from keyring.backends.fail import Keyring as NoKeyring
 from keyring.errors import KeyringLocked
 
 from parley.client import ParleyClient
+from parley.client_state import ConnectionState
 from parley.device.token_store import REFERENCE, TokenStore
 from parley.errors import NotSignedInError
-from parley.model import ConnectionState
 from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, QUICK
 

@@ -199,6 +199,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "client/parley/wire": (
         "google.protobuf",
         "parley_proto",
+        "parley.client_state",
         "parley.cluster_model",
         "parley.errors",
         "parley.event_model",
@@ -209,6 +210,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "apsw",
         "keyring",
         "platformdirs",
+        "parley.client_state",
         "parley.errors",
         "parley.log",
         "parley.model",
@@ -218,6 +220,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.position",
     ),
     "client/parley/chat": (
+        "parley.client_state",
         "parley.cluster_model",
         "parley.model",
         "parley.presence_model",
