@@ -7,10 +7,11 @@ title to receive the messages for somebody else.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from parley.client import ParleyClient
 from parley.device.profile import check_account_name
-from parley.errors import BadInputError
+from parley.errors import BadInputError, UnreachableError
 from parley.model import EVERYONE, Account, Conversation, ConversationKind, Target
 
 HOW = (
@@ -37,13 +38,21 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
             pass
     elif number := whole_number(name, 2**63 - 1):
         return Target(conversation_id=number)
-    for conversations in (client.cached_conversations, client.conversations):
+    for conversations in (client.cached_conversations, client.conversations, partial(_joined, client)):
         found = _called(await conversations(), name)
         if len(found) > 1:
             raise _ambiguous(name, found)
         if found:
             return Target(conversation_id=found[0].id)
     raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
+
+
+async def _joined(client: ParleyClient) -> tuple[Conversation, ...]:
+    """Return the account's channels, with those that it has removed: it is in them still, and may write there."""
+    try:
+        return tuple(one.channel for one in await client.list_channels() if one.joined)
+    except UnreachableError:
+        return ()
 
 
 async def find_account(client: ParleyClient, name: str) -> Account:

@@ -8,7 +8,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
-from parley import Target
+from parley import ListedChannel, Target
 from parley.gui.conversations import ITEM_ROLE
 from parley.gui.removal import REMOVES_TEXT, STAYS_MEMBER_TEXT, STILL_SENT_TEXT
 from tests.gui.scripted import WARD
@@ -144,6 +144,19 @@ def test_what_is_open_empties_and_stays_open_when_another_device_removes_it(desk
     channel_changes(desktop, removed_up_to=newest(desktop))
     desktop.window.close_conversation()
     desktop.until(lambda: len(desktop.items) == 1)
+
+
+def test_a_channel_that_was_removed_and_not_left_is_opened_by_the_menu_like_one_to_join(desktop: Desktop) -> None:
+    channel_changes(desktop, removed_up_to=newest(desktop))
+    desktop.until(lambda: len(desktop.items) == 1)
+    desktop.sdk.channels = (ListedChannel(WARD, True),)
+    desktop.window.commands.list_channels()
+    actions = desktop.window.channel_actions
+    desktop.until(lambda: actions.finder is not None)
+    assert actions.finder is not None
+    QTest.keyClick(actions.finder.field, Qt.Key.Key_Return)
+    desktop.until(lambda: desktop.open_title == "Ward 4")
+    assert desktop.window.chat.composer.editor.isVisible()
 
 
 def test_without_a_majority_it_stays_in_the_list_and_the_window_says_why(desktop: Desktop) -> None:

@@ -51,7 +51,10 @@ class ChannelActions(QObject):
         """Show the channels that can be joined, or the one that was joined. Return what to say in the window."""
         match answer:
             case ChannelsListed(channels):
-                free = [one.channel for one in channels if not one.joined and not one.channel.archived]
+                listed = {item.key.conversation_id for item in self._app_state.items()}
+                open_ = [one for one in channels if not one.channel.archived]
+                # A channel that was removed and not left is in no list. It is opened here.
+                free = [one.channel for one in open_ if not (one.joined and one.channel.id in listed)]
                 if not free:
                     return "There is no channel that you could join. You are in all public ones."
                 self._choose(free)

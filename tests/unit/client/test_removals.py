@@ -374,6 +374,22 @@ async def test_the_command_removes_only_with_yes_and_the_list_has_it_no_more(tmp
         assert (await parley("remove-conversation", "bob", "--yes")).code != 0, "there is none"
 
 
+async def test_a_removed_channel_is_named_by_its_title_written_to_and_left_as_before(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        parley = Parley(tmp_path / "bob", cluster)
+        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+        for title in ("Ward A", "Ward B"):
+            assert (await parley("channel", "create", title)).code == 0
+            assert (await parley("send", f"#{title}", "hello")).code == 0
+            assert (await parley("remove-conversation", f"#{title}", "--yes")).code == 0
+        assert (await parley("conversations")).out == ""
+        assert (await parley("send", "#ward a", "back again")).code == 0
+        assert "back again" in (await parley("conversations")).out
+        assert (await parley("leave", "#Ward B")).code == 0
+        assert (await parley("send", "#Ward B", "x")).code != 0
+
+
 async def test_the_chat_asks_before_it_removes_what_it_has_shown(tmp_path: Path) -> None:
     async with view(tmp_path) as shown:
         await (await shown.client.send("bob", "hello")).accepted()
