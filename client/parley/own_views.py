@@ -5,10 +5,10 @@ from dataclasses import replace
 from parley.account import LocalAccount
 from parley.device.identity import DeviceIdentity
 from parley.errors import RefusedError
-from parley.model import NEWEST, HistoryPage, Target
+from parley.model import EVERYONE, NEWEST, HistoryPage, Target
 from parley.net.cluster_client import ClusterClient
 
-NONE_TEXT = "There is no conversation with {} yet. Nothing was changed. Write a message first."
+NONE_TEXT = "There is no {} yet. Nothing was changed. Write a message first."
 
 
 async def set_muted(
@@ -51,7 +51,7 @@ async def remove(
         page, accounts = await cluster.history(who.token, who, who.position, target, NEWEST, 1)
         conversation = page.conversation
         if conversation is None or not (page.messages or conversation.removed_up_to):
-            raise RefusedError(NONE_TEXT.format(target))
+            raise RefusedError(NONE_TEXT.format(_what(target)))
         account.learn(accounts=accounts, conversations=(conversation,))
         conversation_id = conversation.id
         newest = page.messages[-1].id if page.messages else conversation.removed_up_to
@@ -73,9 +73,13 @@ async def _newest(cluster: ClusterClient, account: LocalAccount, who: DeviceIden
     """Return the newest message of a conversation as the cluster has it: a name may have a new owner."""
     page, accounts = await cluster.history(who.token, who, who.position, target, NEWEST, 1)
     if page.conversation is None or not page.messages:
-        raise RefusedError(NONE_TEXT.format(target))
+        raise RefusedError(NONE_TEXT.format(_what(target)))
     account.learn(accounts=accounts, conversations=(page.conversation,))
     return page
+
+
+def _what(target: Target) -> str:
+    return "message to everyone" if target == EVERYONE else f"conversation with {target}"
 
 
 def _id_of(page: HistoryPage) -> int:

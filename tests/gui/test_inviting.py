@@ -70,7 +70,7 @@ def test_a_file_of_it_is_for_its_owner_only_and_replaces_none(
     assert read_invitation(str(path)).code == INVITATION_CODE
     path.write_text("something else")
     dialog.save.click()
-    assert "cannot be made" in dialog.note.text()
+    assert "cannot be made (File exists). The link stays valid. Name another file." in dialog.note.text()
     assert path.read_text() == "something else"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
     dialog.save.click()

@@ -23,6 +23,7 @@ ABOUT = (
     "reads it. It is opened with Parley, or with: parley join"
 )
 FINGERPRINT = "Tell {name} the fingerprint of the CA in another way (SHA-256):"
+STAYS = "The link stays valid."
 WITHDRAWN = "The invitation is taken back. Nobody can join with it any more, unless somebody has already."
 
 
@@ -96,7 +97,7 @@ class InvitationDialog(PlainDialog):
             return
         path = Path(chosen if chosen.lower().endswith(SUFFIX) else chosen + SUFFIX)
         try:
-            with new_file(path) as fill:
+            with new_file(path, STAYS) as fill:
                 fill(self._invitation)
         except ParleyError as error:
             self.note.setText(error.text)

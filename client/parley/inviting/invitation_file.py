@@ -89,17 +89,16 @@ class InvitationFile:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Callable[[InvitationFile], None]]:
+def new_file(path: Path, effect: str) -> Iterator[Callable[[InvitationFile], None]]:
     """Make a file that only its owner can read. Yield what fills it. It is removed if that, or the block, fails.
 
-    Raises ParleyError if there is one of that name, or it cannot be made or filled.
+    Raises ParleyError if there is one of that name, or it cannot be made or filled. `effect` says what that means for
+    the invitation if there is no file.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise ParleyError(
-            f"{path} cannot be made ({error.strerror}). Nobody was invited. Name another file."
-        ) from error
+        raise ParleyError(f"{path} cannot be made ({error.strerror}). {effect} Name another file.") from error
 
     def fill(invitation: InvitationFile) -> None:
         try:

@@ -47,6 +47,14 @@ LEAST_CHANGE_S = 2.5
 """A node without a leader says after 2 s that nothing was done. An attempt that ends before that has no outcome."""
 NO_MAJORITY_AFTER_S = 8.0
 """For how long a node may report no majority, each time after its own wait, before the caller is told."""
+_SAID_ONCE = (
+    "Nothing was changed.",
+    "Nothing was done.",
+    "The request may or may not have happened.",
+    "Repeating it is safe.",
+    "The client tries the other nodes by itself.",
+)
+"""What nodes say of one attempt. The error of a call says of all attempts what is known and what to do."""
 UNKNOWN_TEXT = "No node gave a clear answer: {reasons} The request may or may not have been carried out. {then}"
 
 
@@ -280,7 +288,7 @@ def _is_final(failures: dict[Endpoint, ParleyError], *, is_late: bool) -> bool:
 def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str) -> ParleyError:
     """Return the error that tells most about why no node answered."""
     errors = list(failures.values())
-    reasons = " ".join(error.text for error in errors[:3]) or "time ran out."
+    reasons = " ".join(_reason(error) for error in errors[:3]) or "time ran out."
     if unknown:
         return OutcomeUnknownError(UNKNOWN_TEXT.format(reasons=reasons, then=then))
     for kind in (TlsError, WrongServiceError):
@@ -292,10 +300,18 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str)
     for error in errors:
         if isinstance(error, NoMajorityError):
             return NoMajorityError(
-                f"Nodes answer, but none can accept anything now ({error.text.rstrip('.')}). Nothing is lost. Try "
-                "again when a majority of the nodes is up."
+                f"Nodes answer, but none can accept anything now. {_reason(error)} Nothing was changed. Try again when "
+                "a majority of the nodes is up."
             )
     return UnreachableError(
         f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "
         "that the nodes run. Then try again."
     )
+
+
+def _reason(error: ParleyError) -> str:
+    """Return why an attempt failed, without what the error of the call says as well."""
+    text = error.text
+    for sentence in _SAID_ONCE:
+        text = text.replace(f" {sentence}", "")
+    return text

@@ -112,9 +112,10 @@ async def invitations(options: ConnectionOptions, withdraw: str, *, as_json: boo
         if withdraw:
             chosen = [one for one in found if one.id.startswith(withdraw.lower())]
             if len(chosen) != 1:
+                found_text = "No unused invitation has" if not chosen else f"{len(chosen)} unused invitations have"
                 raise BadInputError(
-                    f"{len(chosen)} unused invitations have an id that begins with {withdraw!r}. Nothing was changed. "
-                    "See: parley cluster invitations"
+                    f"{found_text} an id that begins with {withdraw!r}. Nothing was changed. Look at the ids: parley "
+                    "cluster invitations"
                 )
             await administration.withdraw_invitation(chosen[0].id)
             note(f"Withdrawn: {_invitation_line(chosen[0])}")

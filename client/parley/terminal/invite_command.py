@@ -1,6 +1,8 @@
 """`parley invite`: what an administrator sends to a new person. parley.inviting has its form."""
 
 import asyncio
+import os
+import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from parley.terminal.commands import note, say
 from parley.terminal.json_result import record
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.signals import Interrupted
+
+NOBODY = "Nobody was invited."
 
 
 @with_connection_options
@@ -51,9 +55,7 @@ async def invite(
     check_account_name(name)  # before anything is asked or made
     if cluster:
         check_context_name(cluster)
-    path = None if file is None else file if file.name.lower().endswith(SUFFIX) else file.with_name(file.name + SUFFIX)
-    if path is not None and path.exists():
-        raise BadInputError(f"There is a file {path} already. Nobody was invited. Name another one.")
+    path = None if file is None else _path_of(file)
     ca = read_ca(options.ca)
     async with options.client() as client:
         draft = await draft_invitation(client, name, options.hosts, ca, cluster or options.context)
@@ -67,7 +69,7 @@ async def invite(
         )
         what, opened = "This link is an invitation.", "parley gui - or parley join -, which read the link from a line"
         if path:
-            what, opened = f"{path} was written.", f"parley gui {path.name}, or parley join {path.name}"
+            what, opened = f"{path} was written.", _to_open(path.name)
         note(
             f"{what} It works once, until {text.time_text(made.expires_at_ms)}. Who has it can join: send it where "
             f"only {name} reads it. It is opened with: {opened}. To take it back: {_to_withdraw(made.id)}"
@@ -85,7 +87,7 @@ async def make_invitation(
     """
     made = draft
     try:
-        with nullcontext() if path is None else new_file(path) as fill:
+        with nullcontext() if path is None else new_file(path, NOBODY) as fill:
             code, expires_at_ms = await administration.create_invitation(days * 86_400)
             made = replace(draft, code=code, expires_at_ms=expires_at_ms)
             if fill is None:
@@ -114,6 +116,22 @@ async def _withdraw(administration: Administration, invitation_id: str) -> None:
             f"The invitation is still valid, and could not be withdrawn: {error.text} Nobody has its code. To take it "
             f"back: {_to_withdraw(invitation_id)}"
         )
+
+
+def _path_of(file: Path) -> Path:
+    """Return the name with its ending. Raises BadInputError if it is none, or in use."""
+    if file.name in ("", ".."):
+        raise BadInputError(f"'{file}' is a folder. {NOBODY} Name a file.")
+    path = file if file.name.lower().endswith(SUFFIX) else file.with_name(file.name + SUFFIX)
+    if os.path.lexists(path):  # exists() raises for a name that is too long
+        raise BadInputError(f"There is a file {path} already. {NOBODY} Name another one.")
+    return path
+
+
+def _to_open(name: str) -> str:
+    """Return the commands that open the file of this name in a folder of the other machine."""
+    word = shlex.quote(f"./{name}" if name.startswith("-") else name)
+    return f"parley gui {word}, or parley join {word}"
 
 
 def _to_withdraw(invitation_id: str) -> str:

@@ -25,6 +25,7 @@ from parley.device.profile import Last, StateDirectory
 from parley.log_in import LogIn
 from parley.net.stream_closed import StreamClosedError
 from parley.wire.actions import StreamCloseReason
+from parleyd.api.errors import UNAVAILABLE_TEXT
 from tests.support.node import running_cluster
 from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in, until
@@ -254,10 +255,14 @@ async def test_calls_go_on_to_the_next_node(tmp_path: Path) -> None:
 async def test_no_node_is_told_from_no_majority(tmp_path: Path) -> None:
     async with running_cluster(("n1", "n2")) as cluster:
         for node in cluster.nodes:
-            node.faults.unavailable = "this node cannot reach a majority"
+            node.faults.unavailable = UNAVAILABLE_TEXT.format(reason="no leader is known")
         async with make_client(cluster, tmp_path, deadline_s=0.3) as client:
-            with pytest.raises(UnreachableError, match="none can accept anything now"):
+            with pytest.raises(UnreachableError, match="none can accept anything now") as told:
                 await client.register("anna", PASSWORD)
+        assert told.value.text.partition(": ")[2] == (
+            "This node cannot reach a majority of the cluster now (no leader is known). Nothing was changed. Try again "
+            "when a majority of the nodes is up."
+        ), "each thing once, and no sentence in another one"
         for node in cluster.nodes:
             await node.die()
         # Another client, because a connection that breaks under a request leaves its outcome unknown.

@@ -133,10 +133,10 @@ def test_a_cluster_without_tls_is_taken_on_this_machine_alone() -> None:
 
 def test_a_file_is_secret_and_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "kim.parley-invite"
-    with new_file(path) as fill:
+    with new_file(path, "Nobody was invited.") as fill:
         fill(GOOD)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(ParleyError, match="cannot be made"), new_file(path) as fill:
+    with pytest.raises(ParleyError, match="cannot be made"), new_file(path, "Nobody was invited.") as fill:
         fill(replace(GOOD, account="eve"))
     for word in (str(path), path.as_uri(), f"file://localhost{path}"):
         assert is_invitation(word)

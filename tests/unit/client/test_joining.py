@@ -109,6 +109,36 @@ async def test_a_file_that_cannot_be_made_invites_nobody(tmp_path: Path) -> None
         assert (await boss("cluster", "invitations")).out == ""
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a" * 300])
+async def test_a_name_that_no_file_can_have_invites_nobody(tmp_path: Path, name: str) -> None:
+    async with cluster_with_boss() as cluster:
+        boss = await boss_of(cluster, tmp_path / "boss")
+        done = await boss("invite", "kim", "--file", name)
+        assert ("Nobody was invited. Name " in done.err, "Traceback" in done.err) == (True, False), done
+        assert done.code in (ExitCode.USAGE, ExitCode.FAILED)
+        assert (await boss("cluster", "invitations")).out == ""
+
+
+async def test_the_commands_that_open_a_file_are_told_as_a_shell_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with cluster_with_boss() as cluster:
+        boss = await boss_of(cluster, tmp_path / "boss")
+        spaced = await boss("invite", "kim", "--file", "for kim")
+        assert "parley gui 'for kim.parley-invite', or parley join 'for kim.parley-invite'." in spaced.err
+        dashed = await boss("invite", "kim", "--file=-kim")
+        assert "parley gui ./-kim.parley-invite, or parley join ./-kim.parley-invite." in dashed.err
+
+
+async def test_a_broken_link_whose_target_is_gone_counts_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "kim.parley-invite").symlink_to(tmp_path / "gone")
+    async with cluster_with_boss() as cluster:
+        boss = await boss_of(cluster, tmp_path / "boss")
+        done = await boss("invite", "kim", "--file", str(tmp_path / "kim"))
+        assert (done.code, "There is a file" in done.err) == (ExitCode.USAGE, True), done
+
+
 DRAFT = InvitationFile("ward", ("127.0.0.1:7600",), "", "kim", code="", expires_at_ms=0)
 
 

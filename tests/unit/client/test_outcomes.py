@@ -28,12 +28,13 @@ from parley import (
     TooLargeError,
     UnreachableError,
 )
+from parley.cancellation import CHECK_TEXT
 from parley.net import unary_caller
 from parley.net.channel import ChannelPool, Security
 from parley.net.grpc_errors import OUTCOME_KEY, RESULT_KEY, from_grpc
-from parley.net.unary_caller import UnaryCaller
+from parley.net.unary_caller import UnaryCaller, _summary
 from parley.terminal.exits import ExitCode, code_of
-from parley.wire.endpoints import KnownEndpoints, parse_endpoints
+from parley.wire.endpoints import Endpoint, KnownEndpoints, parse_endpoints
 from parley_proto.v1 import state_pb2
 from parleyd.api import errors as node_errors
 from tests.support.node import running_cluster
@@ -119,6 +120,19 @@ def test_people_are_told_in_plain_words_what_grpc_says_in_its_own(code: grpc.Sta
 
 def test_what_a_node_wrote_is_told_in_its_words() -> None:
     assert from_grpc(ended(Code.INTERNAL, NODE), where="n1", changes=False).text.count(NODE.rstrip(".")) == 1
+
+
+def test_the_error_of_a_call_says_once_what_is_known_and_what_to_do() -> None:
+    """A node says that repeating is safe. That holds with the same request id, not if a person asks again."""
+    said = node_errors.UNCONFIRMED_TEXT.format(reason="it did not answer in time")
+    failures: dict[Endpoint, ParleyError] = {
+        Endpoint("n", port): OutcomeUnknownError(f"n{port}: {said}") for port in (1, 2)
+    }
+    assert _summary(failures, unknown=True, then=CHECK_TEXT).text == (
+        "No node gave a clear answer: n1: This node cannot reach a majority of the cluster now (it did not answer in "
+        "time). n2: This node cannot reach a majority of the cluster now (it did not answer in time). The request may "
+        "or may not have been carried out. Check the result before you try again."
+    )
 
 
 def test_nodes_and_clients_use_one_name_for_the_outcome() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parley import MessageStatus, ParleyClient, RefusedError, Target, UnreachableError
+from parley import EVERYONE, MessageStatus, ParleyClient, RefusedError, Target, UnreachableError
 from parley.chat import Chats, ConversationKey, Noticed, conversation_key
 from parley.terminal.view_commands import BROUGHT_BACK_TEXT, PUT_AWAY_TEXT
 from tests.support.node import running_cluster
@@ -53,6 +53,8 @@ async def test_all_devices_of_the_account_know_what_was_put_away_and_nobody_else
         cluster.add_account("carl", PASSWORD)
         with pytest.raises(RefusedError, match="no conversation with carl yet"):
             await anna.put_away("carl")
+        with pytest.raises(RefusedError, match=r"There is no message to everyone yet\."):
+            await anna.put_away(EVERYONE)
 
 
 async def test_a_client_without_a_connection_knows_what_was_put_away_and_cannot_change_it(tmp_path: Path) -> None:
