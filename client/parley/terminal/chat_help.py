@@ -1,5 +1,8 @@
 """What /help of the chat prints."""
 
+from collections.abc import Collection
+
+from parley import BadInputError
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_presence import HELP as PRESENCE_HELP
@@ -28,3 +31,19 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /quit             leave; what waits is kept and sent next time
 A line that begins with // is sent with one / less.
 ✓ on a majority's disks   ✓✓ delivered to all   … waits here   ✗ failed"""
+
+ALONE = frozenset(
+    ("/help", "/conversations", "/channels", "/receipts", "/waiting", "/status", "/ping", "/away", "/back")
+)
+"""Commands that take nothing after their name."""
+
+
+def check_command(command: str, rest: str, known: Collection[str]) -> None:
+    """Raise BadInputError for a command that does not exist, or that has something behind it that it does not take."""
+    if command not in known:
+        raise BadInputError(
+            f"{command} is not a command. /help lists the commands. To send a line that begins with a slash, begin it "
+            "with //."
+        )
+    if command in ALONE and rest.strip():
+        raise BadInputError(f"{command} takes nothing after its name. Nothing was done. /help lists the commands.")

@@ -28,7 +28,7 @@ from parley.chat import Chats, SessionNews, Standing, conversation_key, preview
 from parley.terminal import text
 from parley.terminal.chat_channels import ChannelCommands
 from parley.terminal.chat_direct import DirectCommands
-from parley.terminal.chat_help import HELP
+from parley.terminal.chat_help import HELP, check_command
 from parley.terminal.chat_presence import PresenceCommands
 from parley.terminal.chat_status import ChatStatus
 from parley.terminal.failures import Failures
@@ -83,6 +83,7 @@ class ChatView:
         self._session = SessionNews(quiet, SESSION_ENDED, "/lost lists them.")
         self.changed: Callable[[], None] = lambda: None
         self.followed: Callable[[Changes], None] = lambda change: None
+        self.refused: Callable[[str], None] = lambda line: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/to": self._talk_to,
@@ -162,6 +163,7 @@ class ChatView:
     def _failed(self, line: str, error: ParleyError) -> None:
         self.failures.add(error)
         self._quiet(error.text)
+        self.refused(line)
         if names_recipient(line, self.commands):
             self.target = None
             self._quiet(NOBODY)
@@ -171,13 +173,8 @@ class ChatView:
         command, _, rest = line.partition(" ")
         if command in LEAVING:
             return False
-        action = self._commands.get(command)
-        if action is None:
-            raise BadInputError(
-                f"{command} is not a command. /help lists the commands. To send a line that begins with a "
-                "slash, begin it with //."
-            )
-        await action(rest.strip())
+        check_command(command, rest, self._commands)
+        await self._commands[command](rest.strip())
         return True
 
     async def _help(self, _: str) -> None:

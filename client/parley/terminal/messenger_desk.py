@@ -27,6 +27,7 @@ from parley.terminal.screen import Words
 STATUS_LINES = 2
 SHORT = 12
 OTHER_LINES = 6
+RECALL_TEXT = "The Up key brings the text back into the field."
 _STATUS = {StatusLevel.GOOD: "class:good", StatusLevel.BUSY: "class:busy", StatusLevel.BAD: "class:bad"}
 _WELCOME = (
     "Choose a conversation with the arrow keys and Enter, or type /to NAME. Tab moves between list and field. "
@@ -68,7 +69,7 @@ class Desk:
             layout=make_layout(self._field, self._parts()),
             key_bindings=make_keys(self, self._field, self._guarded),
         )
-        view.changed, view.followed = self.changed, self.feed.follow
+        view.changed, view.followed, view.refused = self.changed, self.feed.follow, self._tell_where
 
     def changed(self) -> None:
         """Draw soon."""
@@ -103,14 +104,13 @@ class Desk:
             self._notes.add("class:bad", "Too many lines wait for the cluster. The line stays in the field.")
             self._field.insert_text("\n")  # if lines are pasted, the next one is not joined to it
             return
-        self._field.append_to_history()
         self._notes.close()
         if line.split()[0] == "/help":
             self._notes.add("class:quiet", HELP)
         if self._view.target is not None and self._draft():
             self.feed.keep_draft(self._view.target, "")
             self._chats.draft_sent(self._chats.key_of(self._view.target))  # the divider goes, too
-        self._fill("")
+        self._fill("", after=True)
         self._reading.to_end()
 
     def leave(self) -> None:
@@ -162,9 +162,19 @@ class Desk:
             self.in_list = False
             self._view.types(self._field.text)
 
-    def _fill(self, text: str) -> None:
+    def _tell_where(self, line: str) -> None:
+        """Say where a refused text is. It is not put back: the field may be that of another conversation by now."""
+        if not line.startswith("/") or line.startswith("//"):
+            self._notes.add("class:quiet", RECALL_TEXT)
+
+    def _fill(self, text: str, *, after: bool = False) -> None:
+        """Put a text into the field. `after` another one was taken, that one can be recalled."""
         self._is_filling = True
         try:
+            if after:
+                # Only an empty field that loads its history anew has the line, and a drawing would load it too late.
+                self._field.reset(append_to_history=True)
+                self._field.load_history_if_not_yet_loaded()
             self._field.set_document(Document(text))
             self._field.cancel_completion()
         finally:

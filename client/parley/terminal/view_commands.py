@@ -17,6 +17,7 @@ from parley.terminal.command_line import TargetArgument, with_connection_options
 from parley.terminal.commands import note
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import confirm
+from parley.terminal.recipient import find_recipient
 
 MUTED_TEXT = (
     "Muted. Your devices notify you of its urgent messages only. The others are received and counted as before."
@@ -34,8 +35,8 @@ REMOVED_TEXT = "Removed on all your devices. The others keep everything. A newer
 STILL_SENT_TEXT = "{} of yours waits there and is still sent."
 STILL_SENT_MANY_TEXT = "{} of yours wait there and are still sent."
 HELP = """\
-  /mute             be notified of urgent messages there only; /unmute ends that
-  /put-away         the end of your list until something new comes there; /bring-back ends that
+  /mute [NAME]      be notified of urgent messages there only; /unmute ends that
+  /put-away [NAME]  the end of your list until something new comes there; /bring-back ends that
   /remove-conversation  what was written there leaves all your devices, for good; it asks first"""
 
 
@@ -117,7 +118,7 @@ async def _change(options: ConnectionOptions, target: str, change: _Change) -> N
 
 
 class ViewCommands:
-    """Changes the view of the open conversation of a chat."""
+    """Changes the view of the open conversation of a chat, or of the one that is named."""
 
     def __init__(
         self,
@@ -139,21 +140,26 @@ class ViewCommands:
         by_name: dict[str, Callable[[str], Awaitable[None]]] = {"/remove-conversation": self._remove}
         return by_name | {name: partial(self._change, change) for name, change in changes.items()}
 
-    async def _change(self, change: _Change, _typed: str) -> None:
-        target = self._named()
+    async def _change(self, change: _Change, typed: str) -> None:
+        target = await find_recipient(self._client, self._chats, typed) if typed else self._open()
         await change.make(self._client, target)
         self._quiet(change.done)
 
     async def _remove(self, typed: str) -> None:
-        target = self._named()
-        if typed != "yes":
-            self._quiet(f"{REMOVES_TEXT.format('this conversation')} To do it: /remove-conversation yes")
+        target = self._open()
+        if typed not in ("", "yes"):
+            raise BadInputError(
+                "/remove-conversation removes the open conversation. Nothing was removed. Go there first: /to NAME"
+            )
+        if not typed:
+            title = self._chats.title(self._chats.key_of(target))
+            self._quiet(f"{REMOVES_TEXT.format(title)} To do it: /remove-conversation yes")
             return
         await _remove(
             self._client, target, self._chats.conversations.look(self._chats.key_of(target)).newest, self._quiet
         )
 
-    def _named(self) -> Target:
+    def _open(self) -> Target:
         target = self._target()
         if target is None:
             raise BadInputError("No conversation was named. Nothing was changed. Name one with /to NAME.")

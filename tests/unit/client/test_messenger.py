@@ -225,6 +225,30 @@ async def test_a_paste_of_many_lines_is_one_message_and_typed_lines_stay_apart(t
         await until(lambda: screen.cluster.bodies_for("bob")[1:] == typed, "each line is a message, in order")
 
 
+async def test_a_refused_text_is_not_lost(tmp_path: Path) -> None:
+    half = "words " * 6000  # a pipe takes 64 KiB at once
+    async with messenger(tmp_path) as screen:
+        screen.type(f"\x1b[200~{half}\x1b[201~")
+        await until(lambda: screen.field == half, "one half is there")
+        screen.type(f"\x1b[200~{half}\x1b[201~\r")
+        await screen.shows("Nothing was sent. Shorten it.")
+        await screen.shows("The Up key brings the text back into the field.")
+        assert screen.field == ""
+        screen.type("\x1b[A")
+        await until(lambda: screen.field.split() == 2 * half.split(), "the text is in the field")
+
+
+async def test_the_arrow_keys_recall_what_was_typed_in_this_chat(tmp_path: Path) -> None:
+    async with messenger(tmp_path) as screen:
+        screen.type("first\r/mute\rthird\r")
+        await until(lambda: screen.cluster.bodies_for("bob") == ["first", "third"], "they are sent")
+        for expected in ("third", "/mute", "first"):
+            screen.type("\x1b[A")
+            await until(lambda: screen.field == expected, "the line before")  # noqa: B023
+        screen.type("\x1b[B")
+        await until(lambda: screen.field == "/mute", "the line after")
+
+
 async def test_lines_that_find_no_place_stay_in_the_field_one_below_the_other(tmp_path: Path) -> None:
     async with messenger(tmp_path, rows=40) as screen:
         screen.cluster.nodes[0].faults.hang = True

@@ -10,6 +10,7 @@ import pytest
 
 from parley import EVERYONE, MessageStatus, ParleyClient, RefusedError, Target, UnreachableError
 from parley.chat import Chats, ConversationKey, Noticed, conversation_key
+from parley.terminal.chat_help import ALONE
 from parley.terminal.view_commands import BROUGHT_BACK_TEXT, PUT_AWAY_TEXT
 from tests.support.node import running_cluster
 from tests.unit.chat.people import ANN, WITH_BEN, direct, message, own
@@ -125,6 +126,33 @@ async def test_the_chat_puts_the_open_conversation_away(tmp_path: Path) -> None:
             await shown.view.take(command)
             assert expected in shown.lines
             assert [one.put_away_up_to for one in await shown.client.conversations()] == [up_to]
+
+
+async def test_a_named_conversation_is_put_away_and_not_the_open_one(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        bob = await (await shown.client.send("bob", "hello")).accepted()
+        own = await (await shown.client.send("anna", "a note")).accepted()
+        assert shown.view.title == "bob"
+        for command, expected in (("/put-away anna", own.message_id), ("/bring-back anna", 0)):
+            await shown.view.take(command)
+            marks = {one.id: one.put_away_up_to for one in await shown.client.conversations()}
+            assert marks == {bob.conversation_id: 0, own.conversation_id: expected}
+        await shown.view.take("/mute anna")
+        muted = {one.id: one.muted for one in await shown.client.conversations()}
+        assert muted == {bob.conversation_id: False, own.conversation_id: True}
+        await shown.view.take("/remove-conversation anna")
+        assert "Nothing was removed. Go there first" in shown.lines[-1]
+        await shown.view.take("/put-away nobody")
+        assert "There is no account nobody." in shown.lines[-1]
+        assert shown.view.title == "bob", "the line names no recipient"
+
+
+async def test_a_command_that_takes_nothing_says_so_and_does_nothing(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        for command in sorted(ALONE):
+            await shown.view.take(f"{command} bob")
+            assert shown.lines[-1].startswith(f"{command} takes nothing after its name. Nothing was done.")
+        assert set(shown.view.commands) > ALONE
 
 
 # ---- what is in the list

@@ -20,7 +20,7 @@ LONG_MODULES = {
 }
 
 LARGE_CLASSES = {
-    "ChatView": (17, "the parts of one chat, and the hooks by which a screen learns what to draw"),
+    "ChatView": (18, "the parts of one chat, and the hooks by which a screen learns what to draw"),
     "ParleyClient": (19, "the parts of a client; most are handed to the account that signs in"),
     "LocalAccount": (20, "what an account has while it is in use: file, connection, stream, what it knows"),
     "ConnectionManager": (21, "the states of a connection that keeps itself up; each is of a single method or two"),
