@@ -7,7 +7,7 @@ outbox, the inbox and the drafts, which belong to this device, are remembered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -76,6 +76,10 @@ def conversation_of(target: Target) -> Conversation:
     return KNOWN[target.conversation_id] if target.conversation_id else direct(target.account)
 
 
+async def _nothing() -> None:
+    pass
+
+
 class ScriptedSdk:
     """What the device remembers and what the test wants the cluster to say. Tests call tell() from their own thread."""
 
@@ -122,6 +126,9 @@ class ScriptedSdk:
         self.refuse_transfer: ParleyError | None = None
         self.lost: list[LostMessage] = []
         self.refuse_lost: ParleyError | None = None
+        self.refuse_lost_list: ParleyError | None = None
+        self.lost_list_refused = asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[None]] = _nothing  # what happens while an account leaves nothing
         self.devices = [
             Device("aa" * 16, "ward-pc", BASE_MS, True, True),
             Device("bb" * 16, "old \u202ephone", BASE_MS - 86_400_000, True, False),
@@ -359,6 +366,9 @@ class ScriptedLost:
         self.sdk = sdk
 
     async def messages(self, *, limit: int = 1000) -> tuple[LostMessage, ...]:
+        if self.sdk.refuse_lost_list is not None:
+            self.sdk.lost_list_refused.set()
+            raise self.sdk.refuse_lost_list
         return tuple(self.sdk.lost)
 
     async def resend(self, ids: Sequence[int]) -> None:
@@ -457,6 +467,7 @@ class ScriptedClient:
         return 0
 
     async def leave_nothing(self) -> bool:
+        await self.sdk.meanwhile()
         self.sdk.left_nothing, self.sdk.session_of, self.signed_in_as = True, "", ""
         return not self.sdk.unreachable
 

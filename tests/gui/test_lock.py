@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QLabel, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from parley import ConnectionState, WrongPasswordError
+from parley import ConnectionState, NotSignedInError, UnreachableError, WrongPasswordError
 from parley.gui import account_menu, lock_file
 from parley.gui.app_state import VisiblePage
 from parley.gui.app_window import Beginning
@@ -260,3 +261,33 @@ def test_the_file_is_bounded_and_ignores_the_case_of_names(tmp_path: Path) -> No
     assert (len(found.accounts), found.minutes) == (lock_file.MOST_ACCOUNTS, lock_file.MOST_MINUTES)
     assert found.has("ANN200")
     assert not found.changed("aNN200", locked=False).has("ann200")
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_ends_because_a_person_signs_out_is_told_only_if_that_fails(
+    desktop: Shared, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """The last requests of the window were refused meanwhile, and the first page said that nobody is signed in."""
+    sdk = desktop.sdk
+
+    async def meanwhile() -> None:
+        sdk.refuse_lost_list = NotSignedInError("Nobody is signed in here.")
+        sdk.publisher.update(lost_sent=1)
+        await sdk.lost_list_refused.wait()
+        ended = [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_follow_all"]  # type: ignore[union-attr]
+        await asyncio.wait(ended)
+        if is_refused:
+            raise UnreachableError("No node answers.")
+
+    told: list[str] = []
+    show = desktop.window.sign_in.show_problem
+
+    def note(text: str) -> None:
+        told.append(text)
+        show(text)
+
+    monkeypatch.setattr(desktop.window.sign_in, "show_problem", note)
+    sdk.meanwhile = meanwhile
+    desktop.window.commands.leave_nothing()
+    desktop.until(desktop.window.sign_in.isVisible)
+    assert told == (["Nobody is signed in here."] if is_refused else [""])

@@ -30,6 +30,7 @@ from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.defects import as_parley_error, leaves
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
+from parley.gui.session_end import SessionEnd
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
@@ -61,7 +62,7 @@ class ClientWorker:
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
-        self._signing_out = False
+        self._end = SessionEnd(put)
         self._told: dict[int, Account] = {}
         self._told_conversations: set[int] = set()
         self._stale = asyncio.Event()
@@ -117,11 +118,8 @@ class ClientWorker:
 
     async def sign_out(self, *, leave_nothing: bool = False) -> None:
         client = await self.client()
-        self._signing_out = True
-        try:
+        with self._end.wanted():
             ended = await client.leave_nothing() if leave_nothing else await client.logout() >= 0
-        finally:
-            self._signing_out = False
         await self._stop_following()
         self._put(events.SignedOut("" if ended else events.SESSION_LEFT))
 
@@ -151,7 +149,7 @@ class ClientWorker:
                 group.create_task(self._list_again(client))
         except* Exception as errors:
             told = {as_parley_error(error).text for error in leaves(errors)}
-            self._put(events.SignedOut(" ".join(sorted(told))))
+            self._end.tell(" ".join(sorted(told)))
 
     async def _watch(self, client: Client) -> None:
         """Send all changes as events. Send the lists whenever a session begins."""
@@ -183,10 +181,8 @@ class ClientWorker:
                     if self._draft_of is not None:
                         group.create_task(self.load_draft(self._draft_of))
                 listed = connected
-                if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
-                    self._put(
-                        events.SignedOut("Your session has ended. Waiting messages are kept here. Sign in again.")
-                    )
+                if lived and change.state.connection is ConnectionState.SIGNED_OUT:
+                    self._end.tell("Your session has ended. Waiting messages are kept here. Sign in again.")
                     return
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
@@ -215,7 +211,8 @@ class ClientWorker:
         try:
             self._put_list(client, await client.conversations(limit=LISTED))
         except ParleyError as error:
-            self._put(events.Refused(Action.OTHER, error.text))
+            if not self._end.is_wanted:
+                self._put(events.Refused(Action.OTHER, error.text))
 
     async def _list_lost(self, client: Client) -> None:
         self._put(events.LostListed(await client.lost.messages(limit=LOST_LISTED)))
