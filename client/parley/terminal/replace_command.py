@@ -53,12 +53,13 @@ class Replacement:
         leader = _leader_of(await self._look())
         row = _member(leader, self._name)
         if row is None:
-            self._tell(f"{self._name} is no member now. A new node of this name can join.")
-            await self._invite()
+            names = ", ".join(member.name for member in leader.members)
+            self._tell(f"{self._name} is no member now, of {names}. A new node of this name can join.")
+            await self._invite(leader)
         elif row.voter:
             await self._check_silent(row)
             await self._remove(leader, row)
-            await self._invite()
+            await self._invite(leader)
         await self._until_voter()
         self._tell(f"{self._name} is a voter now.")
 
@@ -84,12 +85,14 @@ class Replacement:
         await self._administrator.remove_member(self._name, force=False)
         self._tell(f"{self._name} (id {row.node_id}) was removed. Never start its old data directory again.")
 
-    async def _invite(self) -> None:
+    async def _invite(self, leader: NodeStatus) -> None:
         self._print_token(await self._administrator.invite_node(TOKEN_HOURS * 3600))
+        others = [member for member in leader.members if member.name != self._name]
+        join = ", ".join(f'{member.name} = "{member.peer_address}"' for member in others)
         self._tell(
-            f"Give this token to the new {self._name}: an empty data directory, [join] in the place of [peers], and "
-            "the token in the file that join_token_file names. Then start it. The token is valid for "
-            f"{TOKEN_HOURS} hours. This command waits. It can be interrupted and repeated."
+            f"Give the new {self._name} an empty data directory, and this token in the file that join_token_file "
+            f"names. Put [join] with the others into the place of [peers], a line for each: {join}. Then start it. The "
+            f"token is valid for {TOKEN_HOURS} hours. This command waits. It can be interrupted and repeated."
         )
 
     async def _until_voter(self) -> None:

@@ -1,6 +1,7 @@
 """Reads the settings of a node: flags before environment before a TOML file.
 
-Reading does not stop at the first mistake. Every wrong value is reported with its source and with what is allowed.
+Reading does not stop at the first mistake. Every wrong value is reported with its source and with what is allowed. A
+file that cannot be read is reported alone, because nothing is known of the settings in it.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ def load_settings(
         config_file = Path(environ[CONFIG_VARIABLE])
 
     given = _from_file(config_file, problems) if config_file is not None else {}
+    if given is None:
+        raise SettingsError(problems)
     given |= _from_environment(environ)
     given |= _from_flags(flags)
 
@@ -169,7 +172,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
     }
 
 
-def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
+def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given] | None:
+    """Return what the file gives, or None if it cannot be read."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise OSError(None, f"is larger than {MAX_FILE_BYTES} bytes, so it is no settings file")
@@ -180,7 +184,7 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
             reason = "its values are nested too deeply"
         text = f"the settings file cannot be read: {reason}"
         problems.append(Problem("config", str(path), "", text))
-        return {}
+        return None
     given = {}
     for key, raw in table.items():
         if key in SETTINGS:

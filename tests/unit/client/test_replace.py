@@ -61,6 +61,8 @@ async def test_a_lost_node_is_removed_and_its_successor_is_waited_for_with_progr
     assert cluster.tokens == ["token"]
     assert [text for text in cluster.told if "Waiting" in text] == ["Waiting for n3 to join."]
     assert "n3 is a learner and has 25% of the entries." in cluster.told
+    [to_do] = [text for text in cluster.told if "[join]" in text]
+    assert 'a line for each: n1 = "h1:2", n2 = "h2:2". Then start it.' in to_do, "a node that joins is not in [join]"
     assert cluster.told[-1] == "n3 is a voter now."
 
 
@@ -75,6 +77,12 @@ async def test_a_repeated_run_does_only_what_is_left(looks: Sequence[ClusterStat
     cluster = Cluster(*looks)
     await cluster.run()
     assert cluster.asked == asked
+
+
+async def test_a_name_that_is_mistyped_is_shown_beside_the_members() -> None:
+    cluster = Cluster(status(N1, N2, N3), status(N1, N2, N3, replace(NEW, name="n33")))
+    await cluster.run("n33")
+    assert cluster.told[0] == "n33 is no member now, of n1, n2, n3. A new node of this name can join."
 
 
 async def test_a_node_that_works_is_not_replaced() -> None:

@@ -190,6 +190,14 @@ def test_a_file_that_is_wrong_is_refused_with_its_name(content: bytes, expected:
     assert str(config) in problem.origin
 
 
+def test_a_file_that_cannot_be_read_is_the_only_problem(tmp_path: Path) -> None:
+    """Nothing is known of the settings in it: that a name or a certificate is missing would be a guess."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, {}, tmp_path / "gone.toml")
+    (problem,) = caught.value.problems
+    assert (problem.setting, problem.text) == ("config", "the settings file cannot be read: No such file or directory")
+
+
 def test_the_value_of_an_unknown_key_is_not_repeated(tmp_path: Path) -> None:
     config = tmp_path / "node.toml"
     config.write_text('admin_password = "correct horse"\n')
