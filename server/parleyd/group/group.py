@@ -293,6 +293,9 @@ class Group:
 
     def _settle(self, now_ms: float, wall_ms: int) -> None:
         """End a turn: propose and ask what was gathered, start what can start, answer the callers that are due."""
+        if self._proposals.waiting and not self.is_leader:
+            # What this node proposed before may wait for the next leader, in this term. These commands need not.
+            self._tell(self._proposals.fail_gathered(ProposalFailure.NOT_LEADER))
         if self._proposals.waiting and not self._driver.is_writing:
             self._propose_gathered(self._moment(now_ms, wall_ms))
         if self._time.take_judgement(now_ms):

@@ -165,14 +165,18 @@ class ProposalTable:
 
     def fail_all(self, failure: ProposalFailure) -> Iterator[Outcome]:
         """Fail every caller, gathered or in flight."""
-        gathered, in_flight = self._gathered, self._in_flight
-        self._gathered, self._in_flight = {}, {}
+        yield from self.fail_gathered(failure)
+        in_flight, self._in_flight = self._in_flight, {}
+        for entry in in_flight.values():
+            yield from _all_of(entry, failure)
+
+    def fail_gathered(self, failure: ProposalFailure) -> Iterator[Outcome]:
+        """Fail every caller whose commands are not in the log."""
+        gathered, self._gathered = self._gathered, {}
         self._waiting_bytes = 0
         self._order = FairOrder()
         for token in gathered:
             yield token, failure
-        for entry in in_flight.values():
-            yield from _all_of(entry, failure)
 
 
 def _source_of(token: int, commands: Sequence[state_pb2.Command]) -> Hashable:

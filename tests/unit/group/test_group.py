@@ -251,6 +251,24 @@ def test_a_small_command_is_proposed_when_the_one_before_it_is_applied() -> None
     assert [answer.token for answer in only(CommandsAnswered, one.said)] == [1, 2]
 
 
+@pytest.mark.parametrize("is_written", [True, False])
+def test_gathered_commands_are_refused_when_the_leader_steps_down_in_its_term(*, is_written: bool) -> None:
+    """Without a majority no other term may begin. What was never proposed does not wait for it, and says so."""
+    bounds = SilenceBounds(TICK_MS, TICK_MS, 3 * TICK_MS, 100 * TICK_MS, 200 * TICK_MS)
+    one = leading(enough_bytes=1_000, silence=bounds)
+    term = one.group.raft.term
+    one.tell(ProposeCommands(1, [COMMAND]))
+    if is_written:
+        one.do_all()
+    one.tell(ProposeCommands(2, [COMMAND]), ProposeCommands(3, [COMMAND]))
+    assert one.group.queued[0] == 2
+    while one.group.is_leader:
+        one.after(TICK_MS)
+    assert one.group.raft.term == term
+    refused = [CommandsAnswered(token, ProposalFailure.NOT_LEADER) for token in (2, 3)]
+    assert only(CommandsAnswered, one.said) == refused, "nobody knows yet what becomes of the one in the log"
+
+
 def test_the_time_of_an_entry_is_the_clock_on_the_wall_when_it_was_proposed() -> None:
     one = leading()
     effects = one.tell(ProposeCommands(1, [COMMAND]))
