@@ -235,7 +235,17 @@ def test_who_leaves_nothing_is_told_what_waits_first(desktop: Shared) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"accounts": [1], "minutes": 0}', '{"accounts": [], "minutes": "5"}', "[" * 9000]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"accounts": [1], "minutes": 0}',
+        '{"accounts": "ann", "minutes": 0}',
+        '{"accounts": {"ann": 1}, "minutes": 0}',
+        '{"accounts": [], "minutes": "5"}',
+        "[" * 9000,
+    ],
 )
 def test_a_damaged_file_opens_no_window(tmp_path: Path, text: str) -> None:
     assert not lock_file.load(tmp_path).has("ann"), "nobody has locked anything"

@@ -40,7 +40,8 @@ def load(root: Path) -> LockFile:
     try:
         document = parse_json(read_private(root / FILE_NAME, MAX_BYTES))
         accounts, minutes = document["accounts"], document["minutes"]
-        if not all(isinstance(one, str) for one in accounts) or type(minutes) is not int:
+        is_list = isinstance(accounts, list) and all(isinstance(one, str) for one in accounts)
+        if not is_list or type(minutes) is not int:
             return LockFile(is_damaged=True)
         return LockFile(tuple(accounts)[-MOST_ACCOUNTS:], min(max(minutes, 0), MOST_MINUTES))
     except FileNotFoundError:
