@@ -497,7 +497,7 @@ async def test_a_node_that_nobody_admitted_is_told_how_it_is_admitted(tmp_path: 
         cluster.start("n2")
         await until_members(cluster, "n1", {"n1", "n2"})
         cluster.start("n3")  # with a token that was used
-        await cluster.wait_until(lambda: "nobody has admitted n3" in cluster.log_text("n3"), "the reason")
+        await cluster.wait_until(lambda: "Nobody has admitted n3" in cluster.log_text("n3"), "the reason")
         before = await cluster.status("n1")
         await invite(cluster, "n1", ann, "n3")
         await until_members(cluster, "n1", {"n1", "n2", "n3"})

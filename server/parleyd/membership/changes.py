@@ -44,10 +44,10 @@ READY_WITHIN_S = 2.0
 RESTART_MARGIN_S = 2.0
 """A node that stops has left the others so long after `shutdown_grace_s` at the latest."""
 
-PENDING_TEXT = "another change of the members is in progress. Nothing was changed. Try again in a moment"
+PENDING_TEXT = "Another change of the members is in progress. Nothing was changed. Try again in a moment."
 UNKNOWN_TEXT = (
-    "the change was proposed, but it was not applied in time. It may still happen. Look at parley cluster "
-    "status and repeat the command. Repeating it is safe"
+    "The change was proposed, but it was not applied in time. It may still happen. Look at parley cluster "
+    "status and repeat the command. Repeating it is safe."
 )
 
 
@@ -106,7 +106,7 @@ class MembershipChangeExecutor:
                 return await self._permit_restart(change.restart.name)
             case _:
                 raise ChangeRefusedError(
-                    "this node's release does not have the requested change. Nothing was changed. Update the node"
+                    "This node's release does not have the requested change. Nothing was changed. Update the node."
                 )
 
     async def _propose(self, request: MembershipRequest) -> pb.ClusterChangeReply:
@@ -138,7 +138,7 @@ class MembershipChangeExecutor:
             if loop.time() > deadline:
                 raise ChangeRefusedError(
                     f"{name} has not caught up: it lacks {behind} of {goal} log entries. It stays a learner, and "
-                    "nothing was changed. Look at parley cluster status and try again later"
+                    "nothing was changed. Look at parley cluster status and try again later."
                 )
             await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
@@ -173,7 +173,7 @@ class MembershipChangeExecutor:
         if before != name and now < until:
             raise NotYetError(
                 f"{before} was restarted less than {self._restart_s:.0f} s ago. {name} was not restarted. Try again in "
-                f"{until - now:.0f} s"
+                f"{until - now:.0f} s."
             )
         self._restarting = (name, now + self._restart_s)
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
@@ -220,21 +220,21 @@ class MembershipChangeExecutor:
             if target == replica.node_id:
                 return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader=name)
             if target not in replica.raft.conf_state.voters:
-                raise ChangeRefusedError(f"{name} is a learner and cannot lead. Nothing was changed. Promote it first")
+                raise ChangeRefusedError(f"{name} is a learner and cannot lead. Nothing was changed. Promote it first.")
         if not await replica.transfer_leadership(target):
             failed = (
-                f"{name} did not become leader in time. It" if name else "no other voter became leader in time. Each"
+                f"{name} did not become leader in time. It" if name else "No other voter became leader in time. Each"
             )
             raise ChangeRefusedError(
                 f"{failed} may be down or far behind. This node still leads. Look at parley cluster status, then try "
-                "again"
+                "again."
             )
         while replica.role.leader == NO_NODE:
             await replica.role_change()
         row = members.rows.get(replica.role.leader)
         leader = "" if row is None else row.name
         if target is not None and replica.role.leader != target:
-            raise ChangeRefusedError(f"{name} did not become leader in time. {leader or 'Another node'} leads now")
+            raise ChangeRefusedError(f"{name} did not become leader in time. {leader or 'Another node'} leads now.")
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader=leader)
 
     def _check_leading(self) -> None:

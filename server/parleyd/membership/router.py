@@ -21,15 +21,15 @@ from parleyd.transport.peer_calls import ForwardFailedError
 
 LEADER_RETRY_INTERVAL_S = 0.05
 NO_LEADER_TEXT = (
-    "no leader accepted the change in time. Nothing was changed. It needs a majority of the voters: look at "
-    "parley cluster status and try again"
+    "No leader accepted the change in time. Nothing was changed. It needs a majority of the voters: look at "
+    "parley cluster status and try again."
 )
-REMOVED_TEXT = "this node was removed from the cluster, so it passes no changes on. Nothing was proposed. Ask a member"
+REMOVED_TEXT = "This node was removed from the cluster, so it passes no changes on. Nothing was proposed. Ask a member."
 
 
 UNCONFIRMED_TEXT = (
-    "the change was made, but no leader confirmed in time that a majority has it. Look at parley cluster status and "
-    "repeat the command. Repeating it is safe"
+    "The change was made, but no leader confirmed in time that a majority has it. Look at parley cluster status and "
+    "repeat the command. Repeating it is safe."
 )
 
 

@@ -94,7 +94,7 @@ def known(members: ClusterMembers, name: str) -> MemberRow:
     row = members.named(name)
     if row is None:
         names = ", ".join(sorted(row.name for row in members.rows.values()))
-        raise NoSuchMemberError(f"there is no member {name}. Nothing was changed. The members are {names}")
+        raise NoSuchMemberError(f"There is no member {name}. Nothing was changed. The members are {names}.")
     return row
 
 
@@ -104,32 +104,32 @@ def add(members: ClusterMembers, row: MemberRow, level: int, *, admitted: bool) 
         return None
     if row.node_id in members.removed:
         raise ChangeRefusedError(
-            f"this data directory was a member and was removed for good. {row.name} was not added. Move the "
-            "directory away, start the node with --join and an empty one, and admit it: parley cluster add"
+            f"This data directory was a member and was removed for good. {row.name} was not added. Move the "
+            "directory away, start the node with --join and an empty one, and admit it: parley cluster add."
         )
     if not _is_storable(row):
         raise ChangeRefusedError(
-            f"a member needs an id up to {MAX_ID}, a name up to {MAX_NAME_CHARS} characters and two addresses up to "
-            f"{MAX_ADDRESS_CHARS}. Nothing was added"
+            f"A member needs an id up to {MAX_ID}, a name up to {MAX_NAME_CHARS} characters and two addresses up to "
+            f"{MAX_ADDRESS_CHARS}. Nothing was added."
         )
     if not row.min_level <= level <= row.max_level:
         low = max((known.min_level for known in members.rows.values()), default=level)
         high = min((known.max_level for known in members.rows.values()), default=level)
         raise ChangeRefusedError(
-            f"the release of {row.name} supports levels {row.min_level} to {row.max_level}, but the cluster has level "
+            f"The release of {row.name} supports levels {row.min_level} to {row.max_level}, but the cluster has level "
             f"{level} and all its members support {low} to {high}. Nothing was added. Start {row.name} with a "
-            f"release that supports level {level}"
+            f"release that supports level {level}."
         )
     if members.named(row.name) is not None:
         raise ChangeRefusedError(
             f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "
             f"remove the old member first: parley cluster remove {row.name}. Then start the node again with --join, "
-            f"and admit it: parley cluster add {row.name} {row.peer_address}"
+            f"and admit it: parley cluster add {row.name} {row.peer_address}."
         )
     if len(members.rows) >= MAX_MEMBERS:
         raise ChangeRefusedError(
-            f"the cluster has {len(members.rows)} members, which is the maximum. Nothing was added. Remove one before "
-            f"you add {row.name}"
+            f"The cluster has {len(members.rows)} members, which is the maximum. Nothing was added. Remove one before "
+            f"you add {row.name}."
         )
     if level < NODE_KEYS_LEVEL:
         return addition(replace(row, key_digest=b""))
@@ -142,10 +142,10 @@ def _how_to_admit(members: ClusterMembers, row: MemberRow) -> str:
     is_barred = any(
         barred.name == row.name or (row.key_digest and barred.key_digest == row.key_digest) for barred in members.barred
     )
-    why = f"{row.name}, or the key of its certificate, was removed" if is_barred else f"nobody has admitted {row.name}"
+    why = f"{row.name}, or the key of its certificate, was removed" if is_barred else f"Nobody has admitted {row.name}"
     return (
         f"{why}. Nothing was added. An administrator admits it: parley cluster add {row.name} {row.peer_address}, or "
-        "parley cluster invite-node, whose token the node takes from its join_token_file"
+        "parley cluster invite-node, whose token the node takes from its join_token_file."
     )
 
 
@@ -162,8 +162,8 @@ def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfCh
         return None
     if len(conf_state.voters) >= MAX_VOTERS:
         raise ChangeRefusedError(
-            f"the cluster has {len(conf_state.voters)} voters, which is the maximum. {name} stays a learner. Remove "
-            "a voter first"
+            f"The cluster has {len(conf_state.voters)} voters, which is the maximum. {name} stays a learner. Remove "
+            "a voter first."
         )
     return ConfChange((SingleChange(ConfChangeType.ADD_VOTER, node),))
 
@@ -174,18 +174,18 @@ def restart(members: ClusterMembers, conf_state: ConfState, own: NodeId, name: s
     others = [voter for voter in conf_state.voters if voter != node]
     if 2 * len(others) <= len(conf_state.voters):
         raise ChangeRefusedError(
-            f"without {name} the cluster could accept no messages, because it has {len(conf_state.voters)} voters. "
-            "Nothing was restarted. Add a node first, or restart this one by hand"
+            f"Without {name} the cluster could accept no messages, because it has {len(conf_state.voters)} voters. "
+            "Nothing was restarted. Add a node first, or restart this one by hand."
         )
     if node == own:
         raise ChangeRefusedError(
-            f"{name} leads. Nothing was restarted. Transfer leadership first: parley cluster transfer"
+            f"{name} leads. Nothing was restarted. Transfer leadership first: parley cluster transfer."
         )
     missing = sorted(members.rows[voter].name for voter in others if voter not in ready)
     if missing:
         raise NotYetError(
             f"{', '.join(missing)} did not answer just now, or lacked entries of the log. Nothing was restarted. Wait "
-            f"until all other voters have caught up, then restart {name}"
+            f"until all other voters have caught up, then restart {name}."
         )
 
 
@@ -200,14 +200,14 @@ def remove(
     if not left:
         raise ChangeRefusedError(
             f"{name} is the only voter, and without it there is no cluster. Nothing was changed. Add another node "
-            "and let it become a voter first"
+            "and let it become a voter first."
         )
     silent = [voter for voter in left if voter not in answering]
     if node in conf_state.voters and 2 * len(silent) >= len(left) and not force:
         names = sorted(members.rows[voter].name for voter in silent)
         raise ChangeRefusedError(
-            f"without {name} the cluster would have {len(left)} voters, of which {len(silent)} did not answer just "
+            f"Without {name} the cluster would have {len(left)} voters, of which {len(silent)} did not answer just "
             f"now ({', '.join(names)}), so it could accept no messages. Nothing was changed. Start them first, or "
-            f"remove them instead. --force removes {name} without this check"
+            f"remove them instead. --force removes {name} without this check."
         )
     return ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, node),))

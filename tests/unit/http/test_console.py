@@ -244,7 +244,7 @@ async def test_a_request_has_no_rights_of_the_one_before_on_its_connection(brows
 
 async def test_what_the_cluster_refuses_is_refused_in_its_own_words(browser: Browser) -> None:
     await browser.sign_in()
-    for path, name, text in (("/transfer", "", "no other voter"), ("/transfer", "n9", "n9"), ("/drill", "", "voter")):
+    for path, name, text in (("/transfer", "", "No other voter"), ("/transfer", "n9", "n9"), ("/drill", "", "voter")):
         reply = await browser.post(path, {"name": name})
         assert reply.status in (404, 409)
         assert text in text_of(reply)
@@ -290,7 +290,7 @@ async def test_a_drill_that_ends_early_says_what_it_left_and_is_in_the_audit_log
     await browser.sign_in()
     reply = await browser.post("/drill")
     text = text_of(reply)
-    assert (reply.status, "no other voter" in text) == (409, True)
+    assert (reply.status, "No other voter" in text) == (409, True)
     assert "Nothing was" not in text
     assert int(text.partition("stored by then: ")[2].partition(".")[0]) > 0
     async with raw_client(node) as raw:

@@ -121,7 +121,7 @@ async def test_a_transfer_that_another_node_won_is_not_told_as_done() -> None:
     answer = await changes(replica).carry_out(transfer("n2"))
     assert (answer.status, answer.detail) == (
         pb.CHANGE_STATUS_REFUSED,
-        "n2 did not become leader in time. n3 leads now",
+        "n2 did not become leader in time. n3 leads now.",
     )
     answer = await changes(replica).carry_out(transfer("n3"))
     assert (answer.status, answer.leader) == (pb.CHANGE_STATUS_DONE, "n3")
@@ -406,7 +406,7 @@ async def test_a_change_that_was_applied_is_not_told_as_nothing_was_changed() ->
     reply = await router.submit(pb.ClusterChange(promote=pb.PromoteMember(name="n4")), timeout_s=0.01)
     assert replica.proposed
     assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
-    assert "the change was made" in reply.detail
+    assert "The change was made" in reply.detail
 
 
 @pytest.mark.parametrize("later", [pb.CHANGE_STATUS_BUSY, pb.CHANGE_STATUS_REFUSED, pb.CHANGE_STATUS_NOT_FOUND])
@@ -418,7 +418,7 @@ async def test_a_refusal_by_the_next_leader_does_not_hide_that_the_change_was_ma
     forwarder = FakeForwarder(made, refused)
     reply = await change_router(forwarder, led_by=2).submit(remove("n3"), timeout_s=5)
     assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
-    assert "the change was made" in reply.detail
+    assert "The change was made" in reply.detail
 
 
 async def test_a_node_that_was_removed_meanwhile_does_not_say_that_nothing_was_proposed() -> None:
