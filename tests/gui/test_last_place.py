@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from parley import Target
+from parley.gui import geometry
 from parley.gui.last_place import FILE_NAME, MOST_ACCOUNTS, LastPlace, Place, load, save
 from tests.gui.scripted import WARD, ScriptedSdk
 from tests.gui.test_main_window import Desktop, Keep
@@ -128,3 +130,16 @@ def test_the_places_of_many_accounts_are_bounded_and_names_ignore_case(tmp_path:
     save(tmp_path / "none" / "yet", place)
     assert load(tmp_path / "none" / "yet") == place
     save(Path("/proc/nowhere"), place)
+
+
+def test_the_first_window_is_no_larger_than_its_screen_and_a_later_one_is_as_it_was(qtbot: QtBot) -> None:
+    """With text at 150 % a small screen has fewer of the window's pixels: the field was below its edge."""
+    first, later = QWidget(), QWidget()
+    for window in (first, later):
+        qtbot.addWidget(window)
+        window.resize(10_000, 9_000)
+    geometry.place(first, b"")
+    assert first.size() == first.screen().availableSize()
+    first.resize(500, 400)
+    geometry.place(later, bytes(first.saveGeometry().data()))
+    assert later.size() == first.size()

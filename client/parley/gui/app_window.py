@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
@@ -89,7 +89,7 @@ def main(
     window.attach(bridge)
     lock = Lock(window, directory.root)
     bridge.start()
-    window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
+    geometry.place(window, geometry.load(directory.root))
     place = LastPlace(window, directory.root)
     window.show()
     window.settings.tell_problem(window)
