@@ -101,6 +101,28 @@ async def test_page_up_loads_what_is_older_and_stays_there_while_messages_come(t
         assert [line for line in screen.lines if "bob: line" in line] == before
 
 
+async def test_what_is_removed_leaves_the_screen_wherever_it_was_scrolled_to(tmp_path: Path) -> None:
+    async with messenger(tmp_path, rows=12) as screen:
+        for number in range(150):
+            screen.store("bob", f"line {number}")
+        await screen.shows("bob: line 149")
+        screen.type("\x1b[5~\x1b[5~")
+        await screen.hides("bob: line 149")
+        screen.type("/remove-conversation\r")
+        await screen.shows("To do it: /remove-conversation yes")
+        screen.type("\x1b")
+        await screen.hides("Esc closes this")
+        screen.type("/remove-conversation yes\r")
+        await screen.shows("Removed on all your devices.")
+        screen.type("\x1b")
+        await screen.hides("bob: line")
+        screen.store("bob", "news")
+        await screen.shows("bob: news")
+        screen.type("\x1b[5~")
+        await screen.shows("bob: news")
+        assert not any("bob: line" in line for line in screen.lines)
+
+
 async def test_a_command_tells_in_notes_that_esc_closes_and_a_wrong_name_leaves_nobody(tmp_path: Path) -> None:
     async with messenger(tmp_path) as screen:
         screen.type("/help\r")
