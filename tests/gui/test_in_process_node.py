@@ -173,6 +173,48 @@ def test_a_public_channel_is_found_joined_and_left_and_who_is_added_again_writes
     until(lambda: bodies()[3:] == ["ben added you."])
 
 
+def test_a_conversation_that_the_window_removes_is_gone_with_its_draft_and_comes_back_with_what_is_newer(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    ann, ben = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben")])
+    node.do(lambda: cluster.store(ben, ann, "all well?"))
+    window = signed_in(qtbot, closing, cluster, tmp_path)
+
+    def until(condition: Callable[[], object]) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
+
+    def bodies() -> list[str]:
+        return [window.chat.rows.row(at).body for at in range(window.chat.rows.rowCount())]
+
+    def remove() -> None:
+        removal = window.row_actions.removal
+        removal.ask_open()
+        assert removal.question is not None
+        next(one for one in removal.question.buttons() if one.text().replace("&", "") == "Remove").click()
+        until(lambda: window.chat.items.rowCount() == 0)
+
+    until(lambda: window.chat.items.rowCount() == 1)
+    window.open_conversation(Target(account="ben"))
+    until(lambda: bodies() == ["all well?"])
+    QTest.keyClicks(window.chat.composer.editor, "half a thought")
+    remove()
+    window.open_conversation(Target(account="ben"))
+    until(lambda: window.chat.title.text() == "ben")
+    assert (bodies(), window.chat.composer.editor.toPlainText()) == ([], "")
+    QTest.keyClicks(window.chat.composer.editor, "yes")
+    QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+    until(lambda: bodies() == ["yes"] and window.chat.rows.row(0).message_id)
+    window.close_conversation()
+    until(lambda: window.chat.items.rowCount() == 1)
+    with_ben = node.person("ben")
+    assert [one.body for one in node.run(with_ben.history("ann")).messages] == ["all well?", "yes"]
+    window.open_conversation(Target(account="ben"))
+    until(lambda: bodies() == ["yes"])
+    remove()
+
+
 def test_what_is_written_without_a_majority_is_changed_with_up_and_withdrawn_with_delete(
     qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
 ) -> None:
