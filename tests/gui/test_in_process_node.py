@@ -62,9 +62,18 @@ class NodeInThread:
         return client
 
     def stop(self) -> None:
-        self.run(self._stack.aclose())
+        self.run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        """End what still runs as the process of a node does: the pause after the last marks, for example."""
+        await self._stack.aclose()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
 
 def signed_in(qtbot: QtBot, closing: Callable[[Any], Any], cluster: InProcessCluster, tmp_path: Path) -> MainWindow:

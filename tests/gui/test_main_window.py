@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QDesktopServices, QGuiApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
@@ -408,7 +408,7 @@ def test_messages_of_others_count_until_they_are_seen(desktop: Desktop) -> None:
     assert desktop.window.windowTitle().startswith("(2)")
     desktop.open()
     desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "two", 0)])
-    assert desktop.sdk.read[-1][1] == 2
+    desktop.until(lambda: desktop.sdk.read and desktop.sdk.read[-1][1] == 2)
     assert desktop.window.chat.rows.row(0).unread_above
 
 
@@ -670,6 +670,22 @@ def test_colours_follow_the_system_and_texts_can_be_read(desktop: Desktop) -> No
     for theme in (LIGHT, DARK):
         faint = [(a, b) for a, b in pairs if contrast(theme.color(a), theme.color(b)) < 4.5]
         assert faint == [], theme.dark
+
+
+def test_the_handle_of_a_scroll_bar_can_be_told_from_its_ground(desktop: Desktop) -> None:
+    """As WCAG 1.4.11 asks it of what is used."""
+    desktop.signed_in()
+    desktop.sdk.arrive("ben", *(f"message {number}" for number in range(60)))
+    desktop.open()
+    desktop.until(lambda: desktop.has_rows(60))
+    for theme in (LIGHT, DARK):
+        desktop.window.restyle(theme)
+        desktop.window.chat.view.to_bottom()
+        bar, drawn = desktop.window.chat.view.verticalScrollBar(), desktop.window.grab().toImage()
+        middle = bar.mapTo(desktop.window, bar.rect().center()).x()
+        above, below = (bar.mapTo(desktop.window, QPoint(0, y)).y() for y in (10, bar.height() - 10))
+        assert drawn.pixelColor(middle, above) == theme.color("window")
+        assert contrast(drawn.pixelColor(middle, below), theme.color("window")) >= 3, theme.dark
 
 
 def contrast(one: QColor, other: QColor) -> float:
