@@ -23,6 +23,7 @@ from parleyd.machine.reader import StateReader
 from parleyd.security.tokens import new_token
 from tests.support.node import FaultyRouter, InProcessCluster, running_cluster
 from tests.support.state import WEEK_MS
+from tests.unit.client.helpers import until
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,8 @@ async def run(
         over = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(outage_s, over.set_result, None)
         await over
+        if meanwhile is not None:
+            await until(lambda: len(cluster.messages) > 4, "there are messages to change")
         cluster.lead("n2")
         node.faults.no_majority = False
         if meanwhile is not None:
