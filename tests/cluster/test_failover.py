@@ -160,8 +160,8 @@ async def test_without_a_majority_a_client_says_that_nothing_was_done(
         lambda views: all(not view.leader for view in views if view.name == follower), "nobody leads"
     )
     async with ParleyClient(addresses, account=name, ca=cluster.ca_file, state_dir=tmp_path, connect=False) as ann:
-        with pytest.raises(NoMajorityError, match="Nothing is lost"):
+        with pytest.raises(NoMajorityError, match="Nothing was changed"):
             await ann.set_display_name("Ann")
     async with ParleyClient(addresses, ca=cluster.ca_file, state_dir=tmp_path / "second", connect=False) as ann:
-        with pytest.raises(NoMajorityError, match="Nothing is lost"):
+        with pytest.raises(NoMajorityError, match="Nothing was changed"):
             await ann.login(name, PASSWORD)
