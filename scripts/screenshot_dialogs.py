@@ -208,6 +208,12 @@ def receipts(window: MainWindow) -> None:
     window.app_state.apply(events.ReceiptsTold(told))
 
 
+def remove_conversation(window: MainWindow) -> None:
+    """Show the question before a channel is removed from the list."""
+    window.open_conversation(Target(conversation_id=8))
+    window.row_actions.removal.ask_open()
+
+
 def leave_nothing(window: MainWindow) -> None:
     """Show the question before everything of the account is removed."""
     lock = window.findChild(Lock)
@@ -268,5 +274,6 @@ DIALOGS: tuple[tuple[str, Callable[[MainWindow], None]], ...] = (
     ("gui-add-somebody", add_somebody),
     ("gui-receipts", receipts),
     ("gui-leave-nothing", leave_nothing),
+    ("gui-remove-conversation", remove_conversation),
     ("gui-lost-messages", lost_dialog),
 )

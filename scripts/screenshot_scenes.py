@@ -123,6 +123,17 @@ def unread(stage: Stage) -> None:
     stage.apply(events.HistoryLoaded(TO_BEN, 0, HistoryPage(thread, False, direct("ben", WITH_BEN))))
 
 
+def gap(stage: Stage) -> None:
+    """Show a conversation of which this device has an older part, and the cluster has told the newest one."""
+    talk = [Said(False, 90 - number, f"Entry {number} of the log of pump two.") for number in range(1, 9)]
+    thread = stage.sign_in(talk)[WITH_BEN]
+    with_ben = direct("ben", WITH_BEN)
+    stage.window.open_conversation(TO_BEN)
+    held = HistoryPage(thread[:4], True, with_ben, cached=True, gapless_from=1, gapless_below=thread[4].id)
+    stage.apply(events.HistoryLoaded(TO_BEN, 0, held))
+    stage.apply(events.HistoryLoaded(TO_BEN, 0, HistoryPage(thread[6:], True, with_ben)))
+
+
 def listed(stage: Stage) -> None:
     """Show the list, before a conversation is opened."""
     stage.sign_in()
@@ -288,6 +299,7 @@ SCENES: tuple[tuple[str, Theme, Scene], ...] = (
 )
 MORE_SCENES: tuple[tuple[str, Theme, Scene], ...] = (
     ("gui-unread", LIGHT, unread),
+    ("gui-gap", LIGHT, gap),
     ("gui-list", LIGHT, listed),
     ("gui-one-down", LIGHT, one_down),
     ("gui-new-account", LIGHT, new_account),

@@ -250,5 +250,6 @@ class ChatPage(QWidget):
         corner = QRect(QPoint(), self.latest.size())
         corner.moveBottomRight(area.bottomRight() - QPoint(2 * GRID, 2 * GRID))
         self.latest.move(QStyle.visualRect(self.layoutDirection(), area, corner).topLeft())
-        self.loading.setFixedSize(30 * GRID, 4 * GRID)
+        words = self.loading.sizeHint()
+        self.loading.resize(words.width() + 4 * GRID, max(4 * GRID, words.height()))
         self.loading.move(area.left() + (area.width() - self.loading.width()) // 2, GRID)
