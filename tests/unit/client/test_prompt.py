@@ -41,6 +41,7 @@ async def test_a_command_that_asks_the_cluster_does_not_take_the_prompt_away_and
             assert not any("carl" in line for line in shown)
             cluster.nodes[0].release()
             await until(lambda: cluster.bodies_for("carl") == ["for carl"], "the lines were taken in order")
+            await until(lambda: any("✓" in line and "carl" in line for line in shown), "its result came")
             keys.send_text("/quit\r")
             assert await asyncio.wait_for(task, 30) == ExitCode.OK
         assert (cluster.bodies_for("bob"), cluster.bodies_for("carl")) == (["first"], ["for carl"])
