@@ -10,31 +10,18 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
-from parley import Target
 from parley.gui.conversations import ITEM_ROLE, spoken_item
 from parley.gui.last_place import Place, save
 from tests.gui.scripted import WARD
 from tests.gui.test_channels import channel_changes
 from tests.gui.test_last_place import Started
 from tests.gui.test_main_window import Desktop, Keep
-
-IN_WARD = Target(conversation_id=WARD.id)
+from tests.gui.ward_and_ben import IN_WARD, newest_in_ward, ward_and_ben
 
 
 @pytest.fixture
 def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
-    """A window with an unread message in the ward, and a newer one of ben that is open."""
-    desktop = Desktop(qtbot, closing).signed_in()
-    desktop.sdk.arrive("dana", "hello ward", conversation=WARD)
-    desktop.until(lambda: desktop.items)
-    desktop.sdk.arrive("ben", "all well?")
-    desktop.until(lambda: len(desktop.items) == 2)
-    return desktop.open("ben")
-
-
-def newest(desktop: Desktop) -> int:
-    chats = desktop.window.app_state.chats
-    return chats.conversations.look(chats.key_of(IN_WARD)).newest
+    return ward_and_ben(qtbot, closing)
 
 
 def titles(desktop: Desktop) -> list[str]:
@@ -50,9 +37,9 @@ def choose(desktop: Desktop, words: str, row: int = 1) -> None:
 
 def put_away(desktop: Desktop) -> None:
     choose(desktop, "Put away")
-    desktop.until(lambda: desktop.sdk.asked == [("put away", WARD.id, (str(newest(desktop)),))])
+    desktop.until(lambda: desktop.sdk.asked == [("put away", WARD.id, (str(newest_in_ward(desktop)),))])
     assert len(desktop.items) == 2, "the cluster has not answered yet"
-    channel_changes(desktop, put_away_up_to=newest(desktop))
+    channel_changes(desktop, put_away_up_to=newest_in_ward(desktop))
     desktop.until(lambda: len(desktop.items) == 1)
 
 
@@ -103,15 +90,15 @@ def test_the_key_puts_the_open_conversation_away_and_goes_back_to_the_list(deskt
     QTest.keyClick(
         desktop.window, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     )
-    desktop.until(lambda: desktop.sdk.asked == [("put away", WARD.id, (str(newest(desktop)),))])
+    desktop.until(lambda: desktop.sdk.asked == [("put away", WARD.id, (str(newest_in_ward(desktop)),))])
     assert desktop.open_title == ""
-    channel_changes(desktop, put_away_up_to=newest(desktop))
+    channel_changes(desktop, put_away_up_to=newest_in_ward(desktop))
     desktop.until(lambda: len(desktop.items) == 1)
 
 
 def test_what_is_open_stays_in_the_list_when_another_device_puts_it_away(desktop: Desktop) -> None:
     desktop.open(IN_WARD)
-    channel_changes(desktop, put_away_up_to=newest(desktop))
+    channel_changes(desktop, put_away_up_to=newest_in_ward(desktop))
     desktop.until(lambda: desktop.window.chat.items.item(1).put_away)
     assert desktop.open_title == "Ward 4"
     assert not desktop.window.row_actions.put_away.line.isVisible(), "the person did not do it here"

@@ -8,31 +8,20 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu, QMessageBox, QPushButton
 from pytestqt.qtbot import QtBot
 
-from parley import ListedChannel, Target
+from parley import ListedChannel
 from parley.gui.conversations import ITEM_ROLE
 from parley.gui.removal import REMOVES_TEXT, STAYS_MEMBER_TEXT, STILL_SENT_TEXT
 from tests.gui.scripted import WARD
 from tests.gui.test_channels import channel_changes
 from tests.gui.test_main_window import Desktop, Keep
+from tests.gui.ward_and_ben import IN_WARD, newest_in_ward, ward_and_ben
 
-IN_WARD = Target(conversation_id=WARD.id)
 WORDS = "Remove conversation…"
 
 
 @pytest.fixture
 def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
-    """A window with an unread message in the ward, and a newer one of ben that is open."""
-    desktop = Desktop(qtbot, closing).signed_in()
-    desktop.sdk.arrive("dana", "hello ward", conversation=WARD)
-    desktop.until(lambda: desktop.items)
-    desktop.sdk.arrive("ben", "all well?")
-    desktop.until(lambda: len(desktop.items) == 2)
-    return desktop.open("ben")
-
-
-def newest(desktop: Desktop) -> int:
-    chats = desktop.window.app_state.chats
-    return chats.conversations.look(chats.key_of(IN_WARD)).newest
+    return ward_and_ben(qtbot, closing)
 
 
 def menu(desktop: Desktop, row: int = 1) -> QMenu:
@@ -68,15 +57,15 @@ def test_the_menu_asks_with_the_title_and_removes_what_was_there_when_it_asked(d
     box = choose(desktop)
     assert (box.text(), box.informativeText()) == ("Remove Ward 4?", f"{REMOVES_TEXT} {STAYS_MEMBER_TEXT}")
     assert box.defaultButton() is box.button(QMessageBox.StandardButton.Cancel)
-    seen = newest(desktop)
+    seen = newest_in_ward(desktop)
     desktop.sdk.arrive("dana", "while it asks", conversation=WARD)
-    desktop.until(lambda: newest(desktop) > seen)
+    desktop.until(lambda: newest_in_ward(desktop) > seen)
     answer(desktop, "Remove")
     desktop.until(lambda: desktop.sdk.asked == removed(desktop, seen))
     channel_changes(desktop, removed_up_to=seen)
     desktop.until(lambda: desktop.window.windowTitle().startswith("(1) "))
     assert len(desktop.items) == 2, "the newer message is still there"
-    channel_changes(desktop, removed_up_to=newest(desktop))
+    channel_changes(desktop, removed_up_to=newest_in_ward(desktop))
     desktop.until(lambda: len(desktop.items) == 1)
     assert not desktop.window.windowTitle().startswith("(")
 
@@ -97,9 +86,9 @@ def test_the_key_asks_about_the_open_conversation_once_and_goes_back_to_the_list
     desktop.window.row_actions.removal.ask_open()
     assert question(desktop) is box
     answer(desktop, "Remove")
-    desktop.until(lambda: desktop.sdk.asked == removed(desktop, newest(desktop)))
+    desktop.until(lambda: desktop.sdk.asked == removed(desktop, newest_in_ward(desktop)))
     assert desktop.open_title == ""
-    channel_changes(desktop, removed_up_to=newest(desktop))
+    channel_changes(desktop, removed_up_to=newest_in_ward(desktop))
     desktop.until(lambda: len(desktop.items) == 1)
 
 
@@ -136,18 +125,18 @@ def test_the_question_says_that_own_messages_that_wait_are_still_sent(desktop: D
 def test_what_is_open_empties_and_stays_open_when_another_device_removes_it(desktop: Desktop) -> None:
     desktop.open(IN_WARD)
     desktop.until(lambda: desktop.window.chat.rows.rowCount() > 0)
-    channel_changes(desktop, removed_up_to=newest(desktop))
+    channel_changes(desktop, removed_up_to=newest_in_ward(desktop))
     desktop.until(lambda: desktop.window.chat.rows.rowCount() == 0)
     assert desktop.open_title == "Ward 4"
     desktop.sdk.arrive("dana", "news", conversation=WARD)
     desktop.until(lambda: desktop.window.chat.rows.rowCount() == 1)
-    channel_changes(desktop, removed_up_to=newest(desktop))
+    channel_changes(desktop, removed_up_to=newest_in_ward(desktop))
     desktop.window.close_conversation()
     desktop.until(lambda: len(desktop.items) == 1)
 
 
 def test_a_channel_that_was_removed_and_not_left_is_opened_by_the_menu_like_one_to_join(desktop: Desktop) -> None:
-    channel_changes(desktop, removed_up_to=newest(desktop))
+    channel_changes(desktop, removed_up_to=newest_in_ward(desktop))
     desktop.until(lambda: len(desktop.items) == 1)
     desktop.sdk.channels = (ListedChannel(WARD, True),)
     desktop.window.commands.list_channels()

@@ -12,7 +12,7 @@ from parley import EVERYONE, MessageStatus, ParleyClient, RefusedError, Target, 
 from parley.chat import Chats, ConversationKey, Noticed, conversation_key
 from parley.terminal.chat_help import ALONE
 from parley.terminal.view_commands import BROUGHT_BACK_TEXT, PUT_AWAY_TEXT
-from tests.support.node import running_cluster
+from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.chat.people import ANN, WITH_BEN, direct, message, own
 from tests.unit.chat.test_chats import chats
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
@@ -95,14 +95,20 @@ async def test_what_was_put_away_while_a_device_was_away_is_known_after_its_list
             assert mark(elsewhere, sent.conversation_id) == sent.message_id
 
 
+async def bob_who_wrote(cluster: InProcessCluster, tmp_path: Path) -> Parley:
+    """Return the command of bob, who has written to carl and then to anna."""
+    for name in ("bob", "anna", "carl"):
+        cluster.add_account(name, PASSWORD)
+    parley = Parley(tmp_path / "bob", cluster)
+    assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+    for name in ("carl", "anna"):
+        assert (await parley("send", name, "hello")).code == 0
+    return parley
+
+
 async def test_the_commands_put_away_and_the_list_shows_it_at_its_end(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        for name in ("bob", "anna", "carl"):
-            cluster.add_account(name, PASSWORD)
-        parley = Parley(tmp_path / "bob", cluster)
-        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
-        for name in ("carl", "anna"):
-            assert (await parley("send", name, "hello")).code == 0
+        parley = await bob_who_wrote(cluster, tmp_path)
         done = await parley("put-away", "anna")
         assert (done.code, done.out, done.err) == (0, "", f"{PUT_AWAY_TEXT}\n")
         lines = (await parley("conversations")).out.splitlines()

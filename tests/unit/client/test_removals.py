@@ -32,6 +32,7 @@ from tests.unit.client.records import BOB, accepted, account, channel, direct, m
 from tests.unit.client.test_chat import view
 from tests.unit.client.test_command import Parley
 from tests.unit.client.test_lost import carry_out, content, kill_at_any_statement
+from tests.unit.client.test_put_away import bob_who_wrote
 from tests.unit.client.test_restored import noticed, restore, ward
 
 WITH_BOB = Target(conversation_id=7)
@@ -357,12 +358,7 @@ async def test_without_a_connection_nothing_is_removed_and_it_says_so(tmp_path: 
 
 async def test_the_command_removes_only_with_yes_and_the_list_has_it_no_more(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        for name in ("bob", "anna", "carl"):
-            cluster.add_account(name, PASSWORD)
-        parley = Parley(tmp_path / "bob", cluster)
-        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
-        for name in ("carl", "anna"):
-            assert (await parley("send", name, "hello")).code == 0
+        parley = await bob_who_wrote(cluster, tmp_path)
         unasked = await parley("remove-conversation", "anna")
         assert (unasked.code, "Nothing was removed yet" in unasked.err) == (2, True)
         done = await parley("remove-conversation", "anna", "--yes")
