@@ -36,7 +36,7 @@ from parley.chat.listed import channel_line
 from parley.chat.lost_text import in_order, lost_notice, lost_parties
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced, to_draw
 from parley.chat.presence_text import presence_text
-from parley.chat.previews import Link, is_big_emoji, links, marked, preview
+from parley.chat.previews import is_big_emoji, marked, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
@@ -61,6 +61,8 @@ from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
 from parley.chat.times import clock_time, day_label, forget_zone, line_time, list_time, local_date
 from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_text
 from parley.chat.typists import SHOWN_S, Typists, typing_text
+from parley.links import Link, links
+from parley.mentions import Mention, mentions
 
 __all__ = [
     "AHEAD_ROWS",
@@ -82,6 +84,7 @@ __all__ = [
     "LastWriter",
     "Link",
     "ListChanged",
+    "Mention",
     "NodeRow",
     "Noticed",
     "Output",
@@ -124,6 +127,7 @@ __all__ = [
     "lost_parties",
     "marked",
     "meaning",
+    "mentions",
     "missing_lines",
     "named_in",
     "node_role",

@@ -213,6 +213,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.client_state",
         "parley.errors",
         "parley.log",
+        "parley.mentions",
         "parley.model",
         "parley.strict_json",
         "parley.wire.endpoints",
@@ -222,6 +223,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "client/parley/chat": (
         "parley.client_state",
         "parley.cluster_model",
+        "parley.links",
+        "parley.mentions",
         "parley.model",
         "parley.presence_model",
         "parley.receipt_model",
