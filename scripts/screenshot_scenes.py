@@ -32,6 +32,7 @@ from parley.gui.invitation import show_invitation
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme
 from scripts.screenshot_dialogs import DIALOGS, lost_listed
+from scripts.screenshot_mentions import MENTIONS
 from scripts.screenshot_stage import IDS, NODES, TO_BEN, WARD, WITH_BEN, Stage, direct
 from scripts.screenshot_talk import BEN, FROM_THE_RIGHT, Said
 
@@ -318,5 +319,6 @@ MORE_SCENES: tuple[tuple[str, Theme, Scene], ...] = (
     ("gui-rtl-channel", LIGHT, channel_from_the_right),
     ("gui-rtl-waiting", LIGHT, waiting_from_the_right),
     ("gui-both-directions", LIGHT, from_both_sides),
+    *((name, LIGHT, scene) for name, scene in MENTIONS),
     *((name, LIGHT, over_chat(show)) for name, show in DIALOGS),
 )

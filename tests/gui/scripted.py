@@ -95,6 +95,8 @@ class ScriptedSdk:
         self.listed: tuple[Conversation, ...] = ()
         self.channels: tuple[ListedChannel, ...] = ()
         self.asked: list[tuple[str, int, tuple[str, ...]]] = []  # changes of channels
+        self.more: dict[int, Account] = {}  # accounts besides PEOPLE
+        self.members: dict[int, tuple[Member, ...]] = {}  # all members of a large channel
         self.pages: dict[tuple[Target, int], HistoryPage] = {}
         self.kept_pages: dict[tuple[Target, int], HistoryPage] = {}  # what this device has
         self.held: dict[tuple[Target, int], asyncio.Event] = {}  # pages that come once the event is set
@@ -412,7 +414,7 @@ class ScriptedClient:
         return ACCOUNTS.get(self.signed_in_as)
 
     def account(self, account_id: int) -> Account | None:
-        return next((account for account in PEOPLE if account.id == account_id), None)
+        return self.sdk.more.get(account_id) or next((one for one in PEOPLE if one.id == account_id), None)
 
     def conversation(self, conversation_id: int) -> Conversation | None:
         return KNOWN.get(conversation_id)
@@ -480,6 +482,11 @@ class ScriptedClient:
     async def list_channels(self) -> tuple[ListedChannel, ...]:
         self.reach()
         return self.sdk.channels
+
+    async def members(self, conversation_id: int) -> tuple[Member, ...]:
+        self.reach()
+        self.sdk.asked.append(("members", conversation_id, ()))
+        return self.sdk.members.get(conversation_id, KNOWN[conversation_id].members)
 
     async def join_channel(self, conversation_id: int) -> None:
         self.reach()

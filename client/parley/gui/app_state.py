@@ -215,7 +215,7 @@ class ChatAppState:
             case events.ClusterNoted(text):
                 self.cluster_note = text
                 self._listener.status_changed()
-            case events.ChannelsListed() | events.ChannelJoined() | events.ReceiptsTold():
+            case events.ChannelsListed() | events.ChannelJoined() | events.MembersTold() | events.ReceiptsTold():
                 self._listener.channels_told(event)
             case _:
                 self._tell(self._fold(event))

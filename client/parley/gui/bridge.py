@@ -210,6 +210,9 @@ class Bridge(QObject):
     def join_channel(self, conversation_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.join_channel(conversation_id))
 
+    def list_members(self, conversation_id: int) -> None:
+        self._ask_client(Action.OTHER, lambda client: cluster_requests.list_members(client, conversation_id))
+
     def leave_channel(self, conversation_id: int) -> None:
         self._call(Action.OTHER, lambda client: client.leave_channel(conversation_id))
 

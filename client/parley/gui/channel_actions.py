@@ -8,8 +8,9 @@ from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 from parley import Conversation, Target
 from parley.chat import Standing, missing_lines, plural, receipt_line, safe_name
 from parley.gui.app_state import ChatAppState
+from parley.gui.channel_members import ChannelMembers
 from parley.gui.commands import Commands
-from parley.gui.events import ChannelJoined, ChannelsListed, ChannelsTold, ReceiptsTold
+from parley.gui.events import ChannelJoined, ChannelsListed, ChannelsTold, MembersTold, ReceiptsTold
 from parley.gui.finder import Choice, Finder
 from parley.gui.row_actions import offer
 
@@ -30,6 +31,7 @@ class ChannelActions(QObject):
         self._app_state = app_state
         self._commands = commands
         self._open_conversation = open_conversation
+        self.members = ChannelMembers(app_state, commands, self)
         self.finder: Finder | None = None
         self.invitation: QInputDialog | None = None
 
@@ -60,6 +62,8 @@ class ChannelActions(QObject):
                 self._choose(free)
             case ChannelJoined(conversation_id):
                 self._open_conversation(Target(conversation_id=conversation_id))
+            case MembersTold():
+                self.members.take(answer)
             case ReceiptsTold(receipts):
                 return " ".join((f"Your message is {receipt_line(receipts)}.", *missing_lines(receipts)))
         return ""

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from parley import ClientState, ConnectionState, Node, RefusedError, parse_endpoints
+from parley import (
+    ClientState,
+    ConnectionState,
+    Node,
+    NotSignedInError,
+    ParleyError,
+    RefusedError,
+    parse_endpoints,
+)
 from parley.chat import people_note
 from parley.gui.commands import ClusterAddress
 from parley.gui.defects import as_parley_error
@@ -17,6 +25,7 @@ from parley.gui.events import (
     InvitationMade,
     InvitationWithdrawn,
     LeaderTold,
+    MembersTold,
     RightsTold,
     SuspensionTold,
 )
@@ -46,6 +55,17 @@ async def ask_status(client: Client) -> Event:
 async def list_channels(client: Client) -> Event:
     """Return the channels that the account may see."""
     return ChannelsListed(await client.list_channels())
+
+
+async def list_members(client: Client, conversation_id: int) -> Event:
+    """Return the members of a channel, nobody if no node tells them. They are asked for while somebody types."""
+    try:
+        found = [client.account(member.account_id) for member in await client.members(conversation_id)]
+    except NotSignedInError:
+        raise
+    except ParleyError:
+        found = []
+    return MembersTold(conversation_id, tuple(one for one in found if one is not None))
 
 
 async def transfer(client: Client, name: str) -> Event:

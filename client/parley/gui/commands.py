@@ -138,6 +138,9 @@ class Commands(Protocol):
     def join_channel(self, conversation_id: int) -> None:
         """Become a member of a channel."""
 
+    def list_members(self, conversation_id: int) -> None:
+        """List the members of a channel."""
+
     def leave_channel(self, conversation_id: int) -> None:
         """Leave a channel."""
 

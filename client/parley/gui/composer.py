@@ -4,7 +4,7 @@ While a waiting message is edited, the draft is kept aside. It returns afterward
 """
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QResizeEvent
+from PySide6.QtGui import QFocusEvent, QInputMethodEvent, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from parley.chat import Standing, plural
@@ -15,6 +15,7 @@ from parley.gui.theme import COLUMN_WIDTH, GRID, Theme, scaled_font
 MAX_LINES = 8
 SCROLL_BAR = 12  # the messages above leave this much to their scroll bar
 WARN_BELOW_BYTES = 500
+ERASING = (Qt.Key.Key_Backspace, Qt.Key.Key_Delete)
 
 
 class _Editor(QPlainTextEdit):
@@ -25,6 +26,8 @@ class _Editor(QPlainTextEdit):
     went_up = Signal()
     focused = Signal(bool)
     paged = Signal(int)
+    written = Signal()
+    """The person wrote or removed a letter."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -79,6 +82,19 @@ class _Editor(QPlainTextEdit):
             self.went_up.emit()
         else:
             super().keyPressEvent(event)
+            is_letter = event.text() != "" and event.text().isprintable()
+            with_control = event.modifiers() & ~Qt.KeyboardModifier.ShiftModifier == Qt.KeyboardModifier.ControlModifier
+            if event.key() in ERASING or (is_letter and not with_control):  # Ctrl and Alt together may be AltGr
+                self.written.emit()
+
+    def inputMethodEvent(self, event: QInputMethodEvent) -> None:  # noqa: N802
+        super().inputMethodEvent(event)
+        self.written.emit()
+
+    @property
+    def is_composing(self) -> bool:
+        """Return true while the input method has text that it has not committed."""
+        return bool(self.textCursor().block().layout().preeditAreaText())
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
         super().focusInEvent(event)

@@ -225,6 +225,14 @@ class ChannelJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class MembersTold:
+    """The members of a channel, or those that this device knows if no node answered."""
+
+    conversation_id: int
+    accounts: tuple[Account, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptsTold:
     """Who has an own message, and which nodes have it on disk."""
 
@@ -279,6 +287,6 @@ class Refused:
 Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | ReadHere | HistoryLoaded | HistoryFailed
 ClusterAnswer = RightsTold | ClusterTold | LeaderTold | SuspensionTold | InvitationMade | InvitationWithdrawn
 AccountTold = PasswordChanged | DevicesListed | HiddenTold | NameTold | Unlocked | ClusterAnswer
-ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
+ChannelsTold = ChannelsListed | ChannelJoined | MembersTold | ReceiptsTold
 Told = ClusterNoted | DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

@@ -24,6 +24,7 @@ from parley.gui.conversation_finder import ConversationFinder
 from parley.gui.events import Action
 from parley.gui.icons import app_icon
 from parley.gui.lost_panel import LostPanel
+from parley.gui.mention_completion import MentionCompletion
 from parley.gui.notifier import News, Notifier
 from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
@@ -82,6 +83,7 @@ class MainWindow(QMainWindow):
         self.presence_line = PresenceLine(self.chat, self.app_state, lambda: self.commands)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         TypingAnywhere(self.chat)
+        MentionCompletion(self.chat, self.channel_actions.members)
         OneColumn(self.chat, self.close_conversation)
         TimeZoneWatch(self, self._draw_times)
         SleepWatch(self, lambda: self.commands.connect_now())  # noqa: PLW0108 - attached later
@@ -262,15 +264,15 @@ class MainWindow(QMainWindow):
         """Show a conversation."""
         self.save_draft()
         key, fetch = self.app_state.open(target)
-        thread = self.app_state.open_thread()
+        thread, chats = self.app_state.open_thread(), self.app_state.chats
         if thread is None:
             return
         self.chat.rows.show(thread.rows)
-        self.chat.show_title(self.app_state.chats.item(key))
-        self._begin_writing(key)
+        self.chat.show_title(chats.item(key))
+        self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
         self._reading.begin()
         if fetch:
-            self.commands.open_conversation(self.app_state.chats.ask_draft(key))
+            self.commands.open_conversation(chats.ask_draft(key))
         else:
             self._load_draft()
         self._draw_items()
@@ -285,10 +287,6 @@ class MainWindow(QMainWindow):
         self.chat.rows.show([])
         self.chat.show_nothing()
         self.chat.list.setFocus()
-
-    def _begin_writing(self, key: ConversationKey) -> None:
-        chats = self.app_state.chats
-        self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
 
     def _load_draft(self) -> None:
         """Load the draft of the open conversation, which another window on this account may have changed."""

@@ -19,6 +19,7 @@ from parley import (
     Invitation,
     ListedChannel,
     LostMessage,
+    Member,
     Message,
     MessageReceipts,
     NodeStatus,
@@ -127,6 +128,8 @@ class Client(Protocol):
     async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[Account, ...]: ...
 
     async def list_channels(self) -> tuple[ListedChannel, ...]: ...
+
+    async def members(self, conversation_id: int) -> tuple[Member, ...]: ...
 
     async def join_channel(self, conversation_id: int) -> None: ...
 

@@ -32,6 +32,7 @@ ELSEWHERE = (
     ("Alt+Left", "In a narrow window: back to the list"),
     ("Enter", "Send, or open the chosen conversation"),
     ("Shift+Enter", "A new line in the message"),
+    ("@", "In a channel: mention a member"),
     ("Up", "In an empty field: edit the last waiting message"),
     ("F2", "Edit the chosen message"),
     ("Delete", "Do not send the chosen message"),

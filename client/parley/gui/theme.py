@@ -202,6 +202,10 @@ QDialog QListView:focus {{ border: 1px solid {accent}; }}
 QDialog QListView::item {{ padding: 8px 12px; border-radius: 8px; color: {text}; }}
 QDialog QListView::item:selected {{ background: {accent_soft}; color: {text}; }}
 QDialog QListView::item:hover:!selected {{ background: {hover}; }}
+QListView#mentions {{ background: {raised}; border: 1px solid {edge}; border-radius: 8px; padding: 4px; outline: 0; }}
+QListView#mentions::item {{ border-radius: 6px; }}
+QListView#mentions::item:selected {{ background: {accent_soft}; }}
+QListView#mentions::item:hover:!selected {{ background: {hover}; }}
 QTableView {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; outline: 0; }}
 QTableView:focus {{ border: 1px solid {accent}; }}
 QTableView::item {{ padding: 4px 12px; color: {text}; }}
