@@ -15,6 +15,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from parleyd.call_errors import without_history
+
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 Context = grpc.aio.ServicerContext[Any, Any]
 Serve = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
@@ -40,18 +42,6 @@ def handler_of_streams(handler: Any, serve: Serve) -> Any:
     untyped: Any = served  # the type stubs have only the generator form of handlers
     decode = partial(_decode, handler.request_deserializer)
     return grpc.stream_stream_rpc_method_handler(untyped, decode, handler.response_serializer)
-
-
-def without_history(error: BaseException) -> BaseException:
-    """Return the error that ends a call, without what led to it.
-
-    gRPC keeps an error in its call, and a task group keeps the cancellation in its frame. With a traceback the error
-    refers to the frames of the call, so the call refers to itself, and only the garbage collector can free it. After
-    some thousand refused calls that takes a tenth of a second of processor time, at once, and meanwhile the event loop
-    stands still.
-    """
-    error.__context__ = error.__cause__ = None
-    return error.with_traceback(None)
 
 
 def _decode(deserializer: Callable[[bytes], Any], content: bytes) -> Any:

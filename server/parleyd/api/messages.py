@@ -26,6 +26,7 @@ from parleyd.api.patience import nobody_waits, write
 from parleyd.api.stream_opener import StreamOpener, claim_of
 from parleyd.api.stream_person import StreamPerson, Typists
 from parleyd.budgets import DeviceShare, StreamBudgets
+from parleyd.call_errors import ungrouped
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.encoding import serialize_frame
 from parleyd.delivery.records import receipt
@@ -68,17 +69,11 @@ class MessagingService:
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
         """Serve one device until either side ends."""
-        try:
-            await self._serve(context)
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
+        await ungrouped(self._serve(context))
 
     async def Fetch(self, _: object, context: Context) -> None:  # noqa: N802
         """Answer with the next messages of a device. Served like a stream, so that the page is bounded like one."""
-        try:
-            await self._fetch(context)
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
+        await ungrouped(self._fetch(context))
 
     @unary
     async def Push(self, request: pb.PushRequest, context: Context) -> pb.PushResponse:  # noqa: N802
@@ -200,9 +195,3 @@ def _missed(reader: StateReader, session: SessionRecord) -> _Missed:
             receipts.of_others(reader, session.account_id, MISSED_RECEIPTS),
             channel_counts.newest_of_device(reader, session.device_id),
         )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that ended the stream; the other tasks' errors came after it."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

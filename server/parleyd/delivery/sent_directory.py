@@ -16,12 +16,22 @@ MAX_REMEMBERED = 16_384
 CHANGES_PER_FRAME = 256
 
 
+class _Nobody:
+    """The watcher of a directory that is in no index."""
+
+    def account_changed(self, account_id: int) -> None:
+        """Ignore it."""
+
+
+_NOBODY = _Nobody()
+
+
 class SentDirectory:
     """Sent and changed entries: at most MAX_REMEMBERED accounts, as many conversations, and as many removals."""
 
     def __init__(self) -> None:
         self._watchers = AccountWatchers()
-        self._watcher: Watcher = self
+        self._watcher: Watcher = _NOBODY
         self._accounts: set[int] = set()
         self._conversations: set[int] = set()
         self._changed_accounts: set[int] = set()
@@ -39,6 +49,7 @@ class SentDirectory:
         self._watchers.remove(self._watcher, self._accounts)
         self._set_asking(False)
         self._accounts.clear()
+        self._watcher = _NOBODY  # the stream refers to this object, and what refers to itself waits for a collection
 
     def account_changed(self, account_id: int) -> None:
         """Record a change of the account: it is sent again, if it was sent or may be among what is being read now."""

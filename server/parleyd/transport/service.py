@@ -18,6 +18,7 @@ import structlog
 from parley_proto.v1 import admin_pb2
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerServicer
+from parleyd.call_errors import ungrouped
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
@@ -41,7 +42,6 @@ from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
 from parleyd.transport.forwards import MAX_FRAME_BYTES
 from parleyd.transport.peer_bounds import PeerCalls, PeerConnections
-from parleyd.transport.peer_calls import causes_of
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peer_requests import PeerRequestHandler
 from parleyd.transport.vouching import Vouching
@@ -213,24 +213,26 @@ class PeerService(PeerServicer):
         admission = await self._serving(context)
         caller = await admission.identify(context)
         await admission.wait_for_standing("Forward", caller, context)
+        await ungrouped(self._forward(admission, caller, request_iterator, context))
+
+    async def _forward(
+        self, admission: PeerAdmission, caller: Caller, batches: AsyncIterator[pb.ForwardBatch], context: Context
+    ) -> None:
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
         async def write() -> None:
             while (reply := await replies.get()) is not None:
                 await context.write(with_waiting(reply, replies))
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                # Requests are read here and not in a task: gRPC takes an abort only from the call's own coroutine.
-                tasks.create_task(write(), name="forwarded results")
-                async for batch in request_iterator:
-                    await admission.check_standing("Forward", caller, context)
-                    for request in batch.requests:
-                        handler = await self._handler(request.group, context)
-                        handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
-                replies.put_nowait(None)
-        except BaseExceptionGroup as group:
-            raise causes_of(group)[0] from None
+        async with asyncio.TaskGroup() as tasks:
+            # Requests are read here and not in a task: gRPC takes an abort only from the call's own coroutine.
+            tasks.create_task(write(), name="forwarded results")
+            async for batch in batches:
+                await admission.check_standing("Forward", caller, context)
+                for request in batch.requests:
+                    handler = await self._handler(request.group, context)
+                    handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
+            replies.put_nowait(None)
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Admit a new node."""

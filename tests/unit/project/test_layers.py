@@ -83,6 +83,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley_proto",
         "structlog",
         "parleyd.budgets",
+        "parleyd.call_errors",
         "parleyd.call_places",
         "parleyd.decoding",
         "parleyd.ending",

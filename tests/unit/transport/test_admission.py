@@ -47,7 +47,10 @@ from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinPendingError, JoinRefusedError, PeerService, StateUnavailableError
 from parleyd.transport.vouching import Vouching
+from tests.support.garbage import left_to_the_collector
 from tests.support.logs import complaints
+from tests.support.raw import until_so
+from tests.support.strikes import waits_for_an_end
 
 ME = NodeId(1)
 
@@ -656,6 +659,27 @@ async def test_state_hashes_and_reports_about_disks_loops_clients_and_clocks_are
     assert handler.clients == [(NodeId(2), 5)]
     assert handler.clocks == [(NodeId(2), 77)]
     assert handler.lags == [(NodeId(2), 0)]
+
+
+async def test_a_forward_stream_that_this_node_ends_leaves_nothing_to_the_garbage_collector() -> None:
+    registry, _ = make_registry()
+    async with serving(Handler(), registry) as address, peer_channel(address, None) as channel, asyncio.timeout(10):
+
+        async def removed_while_it_forwards() -> None:
+            registry.update(map(peer, (1, 2, 3)), ())
+            call = PeerStub(channel).Forward(metadata=says(peer(2)))
+            await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)]))
+            await call.read()
+            registry.update(map(peer, (1, 3)), [NodeId(2)])
+            await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=2)]))
+            assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+        await removed_while_it_forwards()
+        with left_to_the_collector() as left:
+            for _ in range(10):
+                await removed_while_it_forwards()
+            await until_so(lambda: not any(map(waits_for_an_end, asyncio.all_tasks())))
+    assert left.kinds == {}
 
 
 async def read_all(call: grpc.aio.StreamStreamCall[pb.ForwardBatch, pb.ForwardReplyBatch]) -> None:
