@@ -21,6 +21,7 @@ import grpc.aio
 import structlog
 
 from parleyd.addresses import parse_address
+from parleyd.beside import beside
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.delivery.receipt_counts import ReceiptCounter
 from parleyd.events.journal import FILE_NAME
@@ -63,6 +64,9 @@ from parleyd.transport.service import PeerService
 from parleyd.transport.vouching import Vouching
 from parleyd.waiting_port import waiting_port
 from parleyd.wiring import Components, NodeSetup, build
+
+UNGUARDED = "this node serves, but strangers may hold connections of its peer port until it is restarted"
+UNWATCHED = "this node serves, but takes over no renewed certificate until it is restarted"
 
 
 async def run_node(settings: Settings, reload: Callable[[], None], events: EventSource) -> bool:
@@ -168,18 +172,9 @@ class Node:
             return
         from parleyd.monitoring import Monitoring
 
-        monitoring = asyncio.ensure_future(Monitoring(self._settings, self._life, self._certificates).run())
-        monitoring.add_done_callback(self._monitoring_ended)
-        try:
+        effect = "this node serves, but monitoring systems get no answer until it is restarted"
+        async with beside(Monitoring(self._settings, self._life, self._certificates).run(), "http_failed", effect):
             yield
-        finally:
-            monitoring.cancel()
-            await asyncio.gather(monitoring, return_exceptions=True)
-
-    def _monitoring_ended(self, ended: asyncio.Future[None]) -> None:
-        if not ended.cancelled() and ended.exception() is not None:
-            effect = "this node serves, but monitoring systems get no answer until it is restarted"
-            self._logger.error("http_failed", effect=effect, exc_info=ended.exception())
 
     async def _run(self) -> None:
         service = PeerService(
@@ -195,15 +190,15 @@ class Node:
         peer_server = make_peer_server(service)
         listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._certificates), "peer_listen")
         await peer_server.start()
-        beside = [asyncio.ensure_future(work) for work in (self._guard(service), self._watch_certificates())]
         try:
-            if await self._join():
-                while await self._serve(service):
-                    self._logger.info("node_restarted", reason="its state was rebuilt")
+            async with (
+                beside(self._guard(service), "connection_guard_failed", UNGUARDED),
+                beside(self._watch_certificates(), "certificate_watch_failed", UNWATCHED),
+            ):
+                if await self._join():
+                    while await self._serve(service):
+                        self._logger.info("node_restarted", reason="its state was rebuilt")
         finally:
-            for work in beside:
-                work.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
             await peer_server.stop(grace=0)
 
     async def _guard(self, service: PeerService) -> None:
@@ -324,6 +319,7 @@ class Node:
             "group": parts.runner.run(),
             "links": parts.links.run(),
             "clients": parts.clients.run(),
+            "marks": parts.node_marks.run(),
             "damage": parts.runner.readers.watch_damage(),
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "receipt counts": ReceiptCounter(parts.hub, parts.runner.readers).run(),

@@ -29,6 +29,7 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.events import EventFollowers
 from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import MessagingService, add_messaging_to_server
+from parleyd.api.node_marks import NodeMarks
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
 from parleyd.api.receipts import MessageReceipts
@@ -126,6 +127,7 @@ class Components:
     passwords: PasswordHasher
     health: health.aio.HealthServicer
     client_server: grpc.aio.Server
+    node_marks: NodeMarks
     connections: ConnectionWatch
     backup_schedule: BackupSchedule
     figures: NodeFigures
@@ -197,6 +199,7 @@ def build(setup: NodeSetup) -> Components:
     health_service = health.aio.HealthServicer()
     budgets, service = stream_budgets(settings), ServiceFigures()
     commands = Commands(router, lambda: runner.machine.level, log_commands=settings.log_commands)
+    node_marks = NodeMarks(commands)
     check = PasswordCheck(passwords, log_ins, commands)
 
     def accounts_for(session_ttl_s: int) -> AccountsService:
@@ -263,7 +266,9 @@ def build(setup: NodeSetup) -> Components:
             trust,
             admission,
             budgets,
+            node_marks,
         ),
+        node_marks=node_marks,
         connections=connection_watch(settings, busy),
         backup_schedule=schedule,
         figures=NodeFigures(
@@ -324,6 +329,7 @@ def _make_client_server(
     trust: StateTrust,
     admission: AdmissionInterceptor,
     budgets: StreamBudgets,
+    node_marks: NodeMarks,
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
@@ -334,7 +340,7 @@ def _make_client_server(
         PresenceService(commands, readers, authenticator, view, clients), server
     )
     add_messaging_to_server(
-        MessagingService(settings.name, commands, readers, authenticator, view.hub, clients, budgets),
+        MessagingService(settings.name, commands, readers, authenticator, view.hub, clients, budgets, node_marks),
         server,
     )
     conversations_pb2_grpc.add_ConversationsServicer_to_server(

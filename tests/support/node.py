@@ -29,6 +29,7 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError, abort
 from parleyd.api.events import EventFollowers
 from parleyd.api.messages import MessagingService, add_messaging_to_server
+from parleyd.api.node_marks import NodeMarks
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
 from parleyd.api.receipts import MessageReceipts
@@ -172,7 +173,7 @@ class InProcessNode:
         self._released = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._router = FaultyRouter(self)
-        self._counting: asyncio.Task[NoReturn] | None = None
+        self._work: list[asyncio.Task[NoReturn]] = []
 
     @property
     def address(self) -> str:
@@ -205,7 +206,8 @@ class InProcessNode:
         self.advertised = self.advertised or self.address
         await server.start()
         self._server = server
-        self._counting = asyncio.create_task(ReceiptCounter(self.hub, self.cluster.readers).run())
+        counting = ReceiptCounter(self.hub, self.cluster.readers)
+        self._work = [asyncio.create_task(work) for work in (counting.run(), self._node_marks.run())]
         self.up = True
         self._publish()
         self.cluster.announce()
@@ -228,8 +230,9 @@ class InProcessNode:
         accounts_pb2_grpc.add_PresenceServicer_to_server(
             PresenceService(commands, readers, authenticator, self.view, self.clients), server
         )
+        self._node_marks = NodeMarks(commands)
         messaging = MessagingService(
-            self.name, commands, readers, authenticator, self.hub, self.clients, self.stream_budgets
+            self.name, commands, readers, authenticator, self.hub, self.clients, self.stream_budgets, self._node_marks
         )
         messaging.opener = opener = _Opener(self.name, readers, authenticator, self.hub, self.stream_budgets)
         opener.faults = self.faults
@@ -283,10 +286,10 @@ class InProcessNode:
         server, self._server = self._server, None  # at once: a second call must not stop it again
         if server is not None:
             await server.stop(0)
-        if self._counting is not None:
-            self._counting.cancel()
-            await asyncio.wait([self._counting])
-            self._counting = None
+        work, self._work = self._work, []
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
         heir = next((node.name for node in self.cluster.nodes if node.up), "")
         if self.cluster.leader == self.name and heir:
             self.cluster.lead(heir)

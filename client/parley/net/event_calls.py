@@ -41,7 +41,7 @@ class EventReader:
         self._status = status
         self._since_ms = since_ms
         self._positions = Positions()
-        self._waiting: asyncio.Queue[EventNews | ParleyError] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[EventNews | Exception] = asyncio.Queue(MAX_WAITING)
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._began: set[str] = set()
 
@@ -128,7 +128,7 @@ class EventReader:
                 reason = "it ended the stream"
             except (UnreachableError, TimeoutError) as error:
                 reason = _reason(error)
-            except ParleyError as error:
+            except Exception as error:  # a defect, too: otherwise the reader would wait, and miss this node's events
                 await self._waiting.put(error)
                 return
             if not is_lost:
@@ -161,8 +161,8 @@ def _is_lost(news: Sequence[EventNews]) -> bool:
     return bool(news) and isinstance(news[-1], NodeLost)
 
 
-def _checked(one: EventNews | ParleyError) -> EventNews:
-    if isinstance(one, ParleyError):
+def _checked(one: EventNews | Exception) -> EventNews:
+    if isinstance(one, Exception):
         raise one
     return one
 

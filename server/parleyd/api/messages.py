@@ -56,13 +56,14 @@ class MessagingService:
         hub: DeviceHub,
         clients: ConnectedClients,
         budgets: StreamBudgets,
+        node_marks: NodeMarks,
     ) -> None:
         self._commands = commands
         self._readers = readers
         self._authenticator = authenticator
         self._hub = hub
         self._budgets = budgets
-        self._node_marks = NodeMarks(commands)
+        self._node_marks = node_marks
         self._frame_rates = FrameRates()
         self._typists = Typists(readers, clients)
         self.opener = StreamOpener(node_name, readers, authenticator, hub, budgets)

@@ -44,6 +44,7 @@ from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
 from parleyd.presence.clients import ConnectedClients
 from parleyd.raft.types import Index
+from tests.support.background import in_background
 from tests.support.budgets import device_share, free_place, stream_budgets
 from tests.support.session import SESSION
 
@@ -162,7 +163,12 @@ def serve(
         frame_rate=FrameRate(),
         person=StreamPerson(device, DeviceHub(), cast(Typists, None)),
     )
-    return asyncio.ensure_future(stream.run())
+
+    async def served() -> None:
+        async with in_background(node_marks.run()):
+            await stream.run()
+
+    return asyncio.ensure_future(served())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -410,6 +416,7 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
         hub,
         cast(ConnectedClients, None),
         stream_budgets(),
+        NodeMarks(Commands(Log(), lambda: 1)),
     )
     client = Client([pb.ClientFrame(hello=pb.Hello())])
     client.reads.set()

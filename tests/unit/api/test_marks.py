@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -20,6 +19,7 @@ from parleyd.group.errors import UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features.receipts import MarkedStates, ReadState
 from parleyd.raft.types import Index
+from tests.support.background import in_background
 from tests.support.budgets import device_share
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Person, Raw, bodies, until_so
@@ -66,13 +66,12 @@ class Log:
 
 @asynccontextmanager
 async def running(state: LaggingState, log: Log, share: DeviceShare | None = None) -> AsyncIterator[ReadMarks]:
-    marks = ReadMarks(SESSION, NodeMarks(Commands(log, lambda: 1)), state, share or device_share(), IgnoredMarks(1))
-    task = asyncio.ensure_future(marks.run())
+    node_marks = NodeMarks(Commands(log, lambda: 1))
+    marks = ReadMarks(SESSION, node_marks, state, share or device_share(), IgnoredMarks(1))
     try:
-        yield marks
+        async with in_background(node_marks.run()), in_background(marks.run()):
+            yield marks
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         marks.close()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import NoReturn
 
 import pytest
 
@@ -23,6 +24,7 @@ from parleyd.api.node_marks import (
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import Index
+from tests.support.background import in_background
 
 OK, SIGNED_OUT = state_pb2.RESULT_CODE_OK, state_pb2.RESULT_CODE_SIGNED_OUT
 GONE = 99  # a session that is closed
@@ -62,14 +64,16 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-def marks(log: Log, pauses: list[float]) -> NodeMarks:
+async def marks(log: Log, pauses: list[float]) -> AsyncIterator[NodeMarks]:
     """The marks of a node, whose pauses are told and end at once."""
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    return NodeMarks(Commands(log, lambda: 1), pause)
+    marks = NodeMarks(Commands(log, lambda: 1), pause)
+    async with in_background(marks.run()):
+        yield marks
 
 
 def delivered(session_id: int, up_to: int = 1) -> list[state_pb2.Command]:
@@ -223,6 +227,43 @@ async def test_callers_that_have_left_do_not_gather_without_bound(marks: NodeMar
     for _ in range(2):
         log.answers.put_nowait(None)
     assert (await first, await other) == ([OK], [OK])
+
+
+async def test_when_the_marks_of_a_node_end_all_that_wait_are_told_and_nobody_waits_any_more(log: Log) -> None:
+    marks = NodeMarks(Commands(log, lambda: 1))
+    async with asyncio.timeout(5):
+        async with in_background(marks.run()):
+            on_its_way = begin(marks, 1, delivered(1))
+            await log.next_batch()
+            waiting = begin(marks, 2, delivered(2))
+            await asyncio.sleep(0)
+        with pytest.raises(UnavailableError, match="stops") as unknown:
+            await on_its_way
+        with pytest.raises(UnavailableError, match="stops") as not_begun:
+            await waiting
+        with pytest.raises(UnavailableError, match="stops"):
+            await marks.submit(3, delivered(3))
+    assert unknown.value.may_have_happened
+    assert not not_begun.value.may_have_happened
+    assert len(log.batches) == 1
+
+
+async def test_an_error_in_the_marks_of_a_node_ends_who_runs_them_and_leaves_nobody_waiting(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task had no owner: its error vanished, and those whose marks waited did so for ever."""
+
+    def broken(_: NodeMarks) -> NoReturn:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(NodeMarks, "_take_batch", broken)
+    marks = NodeMarks(Commands(log, lambda: 1))
+    async with asyncio.timeout(5):
+        running = asyncio.create_task(marks.run())
+        with pytest.raises(UnavailableError, match="stops"):
+            await marks.submit(1, delivered(1))
+        with pytest.raises(RuntimeError, match="a defect"):
+            await running
 
 
 async def test_the_streams_of_an_account_look_marks_up_in_turn(

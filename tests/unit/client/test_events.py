@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -218,6 +219,24 @@ async def test_a_follower_whose_session_ends_is_told_so(tmp_path: Path) -> None:
         cluster.end_sessions()
         at(cluster.nodes[0], 20)
         with pytest.raises(NotSignedInError):
+            await until(news, lambda found: False)
+
+
+async def test_a_follower_hears_of_a_defect_instead_of_waiting_for_a_node_that_nobody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise RuntimeError("a defect")
+
+    async with (
+        administrator(tmp_path, ("n1",)) as (cluster, client),
+        aclosing((await client.administration()).follow_events()) as news,
+    ):
+        at(cluster.nodes[0], 10)
+        await until(news, bool)
+        monkeypatch.setattr(Positions, "take", broken)
+        at(cluster.nodes[0], 20)
+        with pytest.raises(RuntimeError, match="a defect"):
             await until(news, lambda found: False)
 
 
