@@ -33,6 +33,7 @@ from parley.terminal.since import moment_ms
 from parley.wire.timeline import Positions, in_order, since
 from parley_proto.v1 import admin_pb2 as pb
 from parleyd.events.ring import EventRing
+from parleyd.events.since import parse_since
 from parleyd.events.source import EventSource
 from tests.support.node import InProcessNode, running_cluster
 from tests.support.raw import until_so
@@ -273,6 +274,29 @@ def test_a_moment_is_a_time_or_how_long_ago() -> None:
     for text in ("", "soon", "2h3m", "999999999d", "2026-13-01"):
         with pytest.raises(BadInputError, match="15m, 2h, 3d"):
             moment_ms(text, now)
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"\A ?[0-9]{0,10}[smhdx]?\Z"),
+        st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+        st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"),
+        st.sampled_from(
+            ["2026-11-27", "20261127T10", "2026-11-27T24:00Z", "0001-01-01T00:00Z", "9999-12-31T23:59Z", ""]
+        ),
+    )
+)
+def test_parley_and_parleyd_take_the_same_moments_where_the_zone_is_no_question(text: str) -> None:
+    """Neither imports the other, so the few lines stand twice. Without a zone the journal of a node means UTC."""
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+    def taken(read: Callable[[str, datetime], int]) -> int | None:
+        try:
+            return read(text, now)
+        except (ValueError, BadInputError):
+            return None
+
+    assert taken(moment_ms) == taken(parse_since)
 
 
 async def test_the_command_prints_and_follows_until_it_is_interrupted(tmp_path: Path) -> None:
