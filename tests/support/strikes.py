@@ -75,7 +75,12 @@ class Steps:
         self._left -= 1
         if self._left == 0 and self._strike is not None and self._handler is not None:
             # Not inside the step: a task that runs is no task that waits.
-            asyncio.get_running_loop().call_soon(self._strike, self._handler)
+            asyncio.get_running_loop().call_soon(_strike, self._strike, self._handler)
+
+
+def _strike(strike: Strike, handler: Task) -> None:
+    if not handler.done():  # a step may be of a command that outlives the call, and then another call has begun
+        strike(handler)
 
 
 class _Counted(Coroutine[Any, Any, Any]):

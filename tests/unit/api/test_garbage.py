@@ -164,7 +164,7 @@ class Struck:
     def handler_is_cancelled(self, handler: Task) -> None:
         """What gRPC does when it learns that the client has left."""
         handler.cancel()
-        handler.add_done_callback(self._leave)
+        self._leave_after(handler)
 
     def handler_is_cancelled_and_waits(self, handler: Task) -> None:
         """The same, and again while the call ends."""
@@ -175,7 +175,7 @@ class Struck:
     def node_cannot_write(self, handler: Task) -> None:
         """The client has left, and a frame meets that before gRPC's cancellation does."""
         self.is_gone = True
-        handler.add_done_callback(self._leave)
+        self._leave_after(handler)
         for stream in self._streams:
             stream.small_frames.offer_pong(1)
 
@@ -184,9 +184,9 @@ class Struck:
         for stream in self._streams:
             stream.close(CloseReason.STOPPING)
 
-    def _leave(self, _: Task) -> None:
-        if self.call is not None:
-            self.call.cancel()
+    def _leave_after(self, handler: Task) -> None:
+        call = self.call
+        handler.add_done_callback(lambda _: call.cancel())
 
 
 async def busy_stream(raw: Raw, person: Person, struck: Struck) -> None:
