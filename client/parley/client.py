@@ -55,7 +55,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
-from parley.own_views import put_away, remove, set_muted, without_removed
+from parley.own_views import put_away, remove, set_muted, with_mentions, without_removed
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -356,7 +356,7 @@ class ParleyClient:
         except UnreachableError:
             return await self.cached_conversations(limit=limit)
         account.learn(accounts=accounts, conversations=found)
-        return found
+        return await with_mentions(found, account)
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         """Return the conversations that this device knows. This sends no request."""

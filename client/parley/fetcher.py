@@ -130,8 +130,9 @@ class Fetcher:
 
         def store(connection: apsw.Connection) -> int:
             after = answer.messages.cursor
-            count = inbox.insert(connection, messages, before=who.cursor, after=after)  # refuses before it writes
-            directory.learn(connection, accounts, conversations, removed)
+            inbox.check_follows(connection, who.cursor)  # refuses before anything is written
+            directory.learn(connection, accounts, conversations, removed)  # names, by which mentions are found
+            count = inbox.insert(connection, messages, before=who.cursor, after=after)
             identity.raise_position(connection, position)
             if welcome.max_message_bytes:
                 schema.set_meta(connection, "max_message_bytes", welcome.max_message_bytes)

@@ -98,6 +98,7 @@ def _merge(before: Conversation | None, told: Conversation) -> Conversation:
         members=_ordered(members.values()),
         last=None,
         unread=0,
+        mentions=(),
         read_up_to=0,
         counts=counts,
         removed_up_to=removed_up_to,

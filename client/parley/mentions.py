@@ -71,6 +71,15 @@ def mentions(body: str, is_name: Callable[[str], bool], *, own_name: str = "") -
     return tuple(found)
 
 
+def names_account(body: str, name: str, is_name: Callable[[str], bool]) -> bool:
+    """Return whether a text names the account `name`. `is_name` is asked about longer names only where it may."""
+    if "@" not in body or not name or f"@{name.casefold()}" not in body.casefold():
+        return False
+    own = name.casefold()
+    found = mentions(body, lambda candidate: candidate.casefold() == own or is_name(candidate), own_name=name)
+    return any(one.me for one in found)
+
+
 def _is_within_word(char: str) -> bool:
     """Return whether an `@` after this character is in the middle of a word or an address."""
     if _NO_SPACES.match(char):

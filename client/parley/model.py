@@ -255,7 +255,9 @@ class Conversation:
     `put_away_up_to`, `removed_up_to`: the message up to which the account has put it away or removed it, or 0. The
     other fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody sends
     to an `archived` one or joins it; with `open_history`, members read what was written before they joined.
-    `counts` are the latest receipts of own messages in a channel of more than 64 members.
+    `counts` are the latest receipts of own messages in a channel of more than 64 members. `mentions` are the ids of
+    unread messages of others that name the own account, as far as this device received them, at most the newest 1,000.
+    A direct conversation has none.
     """
 
     id: int
@@ -274,6 +276,12 @@ class Conversation:
     muted: bool = False
     put_away_up_to: int = 0
     removed_up_to: int = 0
+    mentions: tuple[int, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether people are mentioned here: in channels, and in the conversation of everyone."""
+        return self.kind in (ConversationKind.CHANNEL, ConversationKind.EVERYONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,16 @@
-"""What an account sets for its own view of a conversation: muted, put away or removed. This device records it, too."""
+"""What an account sets for its own view of a conversation: muted, put away or removed. This device records it, too.
 
+It also adds to lists of the cluster what only this device has: unread mentions.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 
 from parley.account import LocalAccount
+from parley.device import inbox
 from parley.device.identity import DeviceIdentity
 from parley.errors import RefusedError
-from parley.model import EVERYONE, NEWEST, HistoryPage, Target
+from parley.model import EVERYONE, NEWEST, Conversation, HistoryPage, Target
 from parley.net.cluster_client import ClusterClient
 
 NONE_TEXT = "There is no {} yet. Nothing was changed. Write a message first."
@@ -58,6 +63,13 @@ async def remove(
         up_to = newest if up_to is None else up_to
     up_to = await cluster.channels.remove_conversation(who.token, conversation_id, up_to)
     account.learn(removed=((conversation_id, up_to),))
+
+
+async def with_mentions(conversations: Sequence[Conversation], account: LocalAccount) -> tuple[Conversation, ...]:
+    """Return the cluster's list with the unread mentions that this device holds."""
+    positions = {one.id: one.read_up_to for one in conversations if one.is_shared}
+    found = await account.store.read(lambda c: inbox.unread_mentions(c, positions))
+    return tuple(replace(one, mentions=found.get(one.id, ())) for one in conversations)
 
 
 def without_removed(page: HistoryPage, account: LocalAccount) -> HistoryPage:

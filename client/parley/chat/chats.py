@@ -118,6 +118,11 @@ class Chats:
         """Return the number of unread messages in all conversations that are not put away."""
         return sum(line.unread for _, line in self.conversations if not line.put_away)
 
+    @property
+    def mentions(self) -> int:
+        """Return the number of unread messages that name the own account, where nothing is put away."""
+        return sum(len(line.mentions) for _, line in self.conversations if not line.put_away)
+
     # ---- what the person does
 
     def open(self, target: str | Target | ConversationKey) -> tuple[ConversationKey, bool, list[Output]]:
@@ -227,10 +232,8 @@ class Chats:
 
     def redraw(self) -> list[Output]:
         """Make all rows again, after a change of names or of the time zone."""
-        out: list[Output] = []
-        for key, thread in self._threads.items():
-            out += self._edited(key, thread.redraw())
-        return [*out, ListChanged()]
+        edits = [one for key, thread in self._threads.items() for one in self._edited(key, thread.redraw())]
+        return [*edits, ListChanged()]
 
     def take_conversations(self, conversations: Sequence[Conversation]) -> list[Output]:
         """Record what conversations are, and their members. `last` and `unread` are ignored."""
@@ -316,7 +319,7 @@ class Chats:
         out: list[Output] = []
         if fresh and not looking and not before and key == self.open_key and thread is not None:
             out += self._edited(key, thread.set_divider(thread.last_message_id))  # somebody writes while nobody looks
-        line.arrived += [message.id for message in fresh]
+        line.count(fresh, self.book)
         if thread is not None:
             out += self._edited(key, thread.arrive(messages))
         if (noticed := line.noticed(fresh)) and not looking:

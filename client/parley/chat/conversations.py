@@ -180,6 +180,7 @@ class Conversations:
             line.muted,
             line.put_away,
             line.urgent,
+            len(line.mentions),
         )
 
 

@@ -12,8 +12,8 @@ from parley.model import MessageStatus
 class ConversationItem:
     """One line of the conversation list. `member_count` is 0 for direct conversations.
 
-    `initials_of` is the name from which the picture of the conversation is made. What is
-    `put_away` stands at the end of the list, and a front end may leave it out.
+    `mentions` counts the unread messages that name the own account. `initials_of` is the name from which the picture of
+    the conversation is made. What is `put_away` stands at the end of the list, and a front end may leave it out.
     """
 
     key: ConversationKey
@@ -32,6 +32,7 @@ class ConversationItem:
     muted: bool = False
     put_away: bool = False
     urgent: bool = False
+    mentions: int = 0
 
     @property
     def is_quiet(self) -> bool:

@@ -4,7 +4,7 @@ Unread counts are those of the cluster's list plus the messages that arrived sin
 this device is newer than the cluster's and takes precedence over both.
 
 An item of the list depends on the fields of its line, and on the accounts that it names. So `made` is valid until a
-field is set, the contents of `open` change, or such an account changes.
+field is set, the contents of `open` or `mentions` change, or such an account changes.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -15,6 +15,7 @@ from parley.chat.item import ConversationItem
 from parley.chat.previews import marked, preview
 from parley.chat.standing import Standing, standing_of
 from parley.chat.titles import EVERYONE_TITLE, conversation_title, direct_partner, partner_title, row_text
+from parley.mentions import names_account
 from parley.model import (
     EVERYONE,
     FINAL,
@@ -37,7 +38,8 @@ from parley.receipts import progress
 class ConversationLine:
     """One conversation. `account` is the name by which a direct conversation was opened while its id is not known.
 
-    `made` is the item of this line as it is while the conversation is not open, None if it has to be made.
+    `mentions` are the ids of unread messages that name the own account, in order. `made` is the item of this line as it
+    is while the conversation is not open, None if it has to be made.
     """
 
     account: str = ""
@@ -49,6 +51,7 @@ class ConversationLine:
     listed_up_to: int = 0
     read_up_to: int = 0
     arrived: list[int] = field(default_factory=list)
+    mentions: list[int] = field(default_factory=list)
     open: dict[int, Outgoing] = field(default_factory=dict)
     own: Outgoing | None = None
     draft: str = ""
@@ -105,17 +108,30 @@ class ConversationLine:
     def put_away(self) -> bool:
         """Return true while the conversation is left out of the list.
 
-        Something newer brings it back, for a muted one only an urgent message that is unread. Own messages that wait,
-        or need the person, are never out of sight.
+        Something newer brings it back, for a muted one only an unread message that is urgent or names the own account.
+        Own messages that wait, or need the person, are never out of sight.
         """
         up_to = 0 if self.conversation is None else self.conversation.put_away_up_to
         if not up_to or self.open:
             return False
-        return self.newest <= up_to or (self.muted and not self.urgent)
+        is_named = bool(self.mentions) and self.mentions[-1] > up_to
+        return self.newest <= up_to or (self.muted and not self.urgent and not is_named)
 
     def noticed(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """Return the messages of which a person is notified: of a muted conversation only the urgent ones."""
-        return tuple(message for message in messages if message.urgent or not self.muted)
+        """Return the messages of which a person is notified.
+
+        Of a muted conversation these are the urgent ones, and those that name the own account.
+        """
+        return tuple(one for one in messages if one.urgent or not self.muted or one.id in self.mentions)
+
+    def names_me(self, message: Message, book: AccountBook) -> bool:
+        """Return whether a message of somebody else in a channel, or to everyone, names the own account."""
+        if message.mine or message.kind is not MessageKind.TEXT or "@" not in message.body:
+            return False
+        is_shared = self.conversation_id == EVERYONE.conversation_id
+        if self.conversation is not None:
+            is_shared = self.conversation.is_shared
+        return is_shared and names_account(message.body, book.own_name, lambda name: book.find(name) is not None)
 
     @property
     def channel(self) -> bool:
@@ -209,8 +225,13 @@ class ConversationLine:
         """Record that the person has read everything up to here. Return false if that was known."""
         is_news = up_to > self.read_up_to
         self.read_up_to = max(self.read_up_to, up_to)
-        self.arrived = [message_id for message_id in self.arrived if message_id > self.read_up_to]
+        self._forget_counted(self.read_up_to)
         return is_news
+
+    def _forget_counted(self, up_to: int) -> None:
+        """Count nothing up to a message any more."""
+        self.arrived = [message_id for message_id in self.arrived if message_id > up_to]
+        self._mention(())
 
     def learn(self, conversation: Conversation) -> Conversation:
         """Record what the conversation is. Marks only move forward. Return the resulting conversation."""
@@ -220,7 +241,14 @@ class ConversationLine:
         counts = conversation.counts or (self.conversation.counts if self.conversation is not None else None)
         former, removed = self.removed_up_to, max(self.removed_up_to, conversation.removed_up_to)
         self.conversation = replace(
-            conversation, members=members, last=None, unread=0, read_up_to=0, counts=counts, removed_up_to=removed
+            conversation,
+            members=members,
+            last=None,
+            unread=0,
+            read_up_to=0,
+            counts=counts,
+            removed_up_to=removed,
+            mentions=(),
         )
         self.conversation_id = conversation.id
         if removed > former:
@@ -237,7 +265,7 @@ class ConversationLine:
         self._forget_own_removed()
         if self.listed_up_to <= removed:
             self.unread_listed = 0
-        self.arrived = [message_id for message_id in self.arrived if message_id > removed]
+        self._forget_counted(removed)
 
     def move_mark(self, receipt: Receipt) -> Conversation | None:
         """Record the mark of a member. Return the conversation, or None if it is not known yet."""
@@ -264,6 +292,7 @@ class ConversationLine:
         if up_to >= self.listed_up_to and not is_behind:  # otherwise the mark of this device is still on its way
             self.unread_listed, self.listed_up_to = listed.unread, up_to
             self.arrived = [message_id for message_id in self.arrived if message_id > up_to]
+        self._mention(listed.mentions)
         self.read(listed.read_up_to)
 
     def take_last(self, message: Message | None) -> bool:
@@ -290,6 +319,17 @@ class ConversationLine:
             if counted and message.id > max(self.listed_up_to, self.read_up_to):
                 fresh.append(message)
         return fresh
+
+    def count(self, fresh: Sequence[Message], book: AccountBook) -> None:
+        """Count messages as unread, and those that name the own account as mentions."""
+        self.arrived += [message.id for message in fresh]
+        self._mention([message.id for message in fresh if self.names_me(message, book)])
+
+    def _mention(self, message_ids: Iterable[int]) -> None:
+        """Count these mentions, too, and none any more that was read or removed."""
+        bound = max(self.read_up_to, self.removed_up_to)
+        self.mentions[:] = sorted(one for one in {*self.mentions, *message_ids} if one > bound)
+        self._changed()
 
     def take_own(self, one: Outgoing) -> None:
         """Record a newer state of an own message of this device."""
@@ -321,6 +361,7 @@ class ConversationLine:
         if other.listed_up_to > self.listed_up_to:
             self.unread_listed, self.listed_up_to = other.unread_listed, other.listed_up_to
         self.arrived = sorted({*self.arrived, *other.arrived})
+        self._mention(other.mentions)
         self.read(other.read_up_to)
         self.urgent_up_to = max(self.urgent_up_to, other.urgent_up_to)
         if not self.draft:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from parley.chat.safe_text import safe_body
+from parley.mentions import Mention
 from parley.model import MessageStatus
 
 
@@ -14,7 +15,8 @@ class Row:
     as their body. `first` and `last` are positions in a run of rows by one sender. `shows_sender` requests the sender's
     name above the row. `delivered`, `read` and `others` count the other members of a channel: how many have this own
     row, how many have read it, and how many there are. They are 0 in direct conversations. With `lost`, this device
-    holds the message, and a restored cluster does not have it any more.
+    holds the message, and a restored cluster does not have it any more. `mentions` are the places of `shown` that name
+    accounts. A direct conversation has none.
     """
 
     message_id: int
@@ -36,11 +38,17 @@ class Row:
     urgent: bool = False
     lost: bool = False
     gap_above: str = ""
+    mentions: tuple[Mention, ...] = ()
 
     @property
     def shown(self) -> str:
         """Return the body as a front end shows it, without characters that could mislead a reader."""
         return safe_body(self.body)
+
+    @property
+    def mentions_me(self) -> bool:
+        """Return true for a message of somebody else that names the own account."""
+        return not self.mine and any(mention.me for mention in self.mentions)
 
     @property
     def mine(self) -> bool:

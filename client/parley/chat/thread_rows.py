@@ -2,8 +2,10 @@
 
 from parley.chat.accounts import AccountBook
 from parley.chat.rows import Row
+from parley.chat.safe_text import safe_body
 from parley.chat.thread_entries import Entry, are_one_run, day
 from parley.chat.titles import row_text
+from parley.mentions import Mention, mentions
 from parley.model import Conversation, ConversationKind, MessageStatus
 from parley.receipts import Progress, progress
 
@@ -27,24 +29,26 @@ def row_of(
 
     `divided`: it has the unread divider. `gap`: what is missing above it. `ends`: the next row has one of both.
     """
-    new_day = before is None or day(before.at_ms) != day(entry.at_ms)
+    today = day(entry.at_ms)
+    new_day = before is None or day(before.at_ms) != today
     first = before is None or new_day or divided or bool(gap) or not are_one_run(before, entry)
     channel = conversation is not None and conversation.kind is ConversationKind.CHANNEL
     status, counts = _known(entry, book, conversation)
     if not channel:
         counts = NOBODY
+    body = row_text(entry.message, book) if entry.message is not None else entry.body
     return Row(
         entry.message_id,
         entry.local_id,
         _sender(entry, book),
-        row_text(entry.message, book) if entry.message is not None else entry.body,
+        body,
         entry.at_ms,
         status,
         entry.own.detail if entry.own is not None and not entry.message_id else "",
         new_day,
         divided,
         first,
-        last=after is None or ends or not are_one_run(entry, after) or day(entry.at_ms) != day(after.at_ms),
+        last=after is None or ends or not are_one_run(entry, after) or today != day(after.at_ms),
         shows_sender=channel and first and not entry.mine and not entry.event,
         event=entry.event,
         delivered=counts.delivered,
@@ -53,7 +57,15 @@ def row_of(
         urgent=entry.urgent,
         lost=entry.lost is not None,
         gap_above=gap,
+        mentions=_named(body, entry, book, conversation) if "@" in body else (),
     )
+
+
+def _named(body: str, entry: Entry, book: AccountBook, conversation: Conversation | None) -> tuple[Mention, ...]:
+    """Return where a text as it is shown names accounts."""
+    if entry.event or conversation is None or not conversation.is_shared:
+        return ()
+    return mentions(safe_body(body), lambda name: book.find(name) is not None, own_name=book.own_name)
 
 
 def _sender(entry: Entry, book: AccountBook) -> str:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import apsw
 
+from parley.device import mentioned
 from parley.errors import StoreError
 
 UNRELEASED_FORMAT = 1  # of Parley 0.1
@@ -96,6 +97,12 @@ def _add_removed(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE conversations ADD COLUMN removed_up_to INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_mentions(connection: apsw.Connection) -> None:
+    connection.execute(f"ALTER TABLE inbox ADD COLUMN {mentioned.COLUMN}")
+    connection.execute(mentioned.INDEX)
+    mentioned.mark_stored(connection)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
@@ -106,6 +113,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(9, _add_lost),
     Migration(10, _add_put_away),
     Migration(11, _add_removed),
+    Migration(12, _add_mentions),
 )
 
 

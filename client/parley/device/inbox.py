@@ -8,13 +8,13 @@ run on the store's thread.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import apsw
 
-from parley.device import directory, lost, outbox, removals
+from parley.device import directory, lost, mentioned, outbox, removals
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
@@ -22,6 +22,7 @@ from parley.model import Conversation, HistoryPage, HistoryStart, Message, Messa
 KEEP_MESSAGES = 100_000
 MAX_UNREAD = 1_000_000
 MAX_ID = 9223372036854775807
+MAX_MENTIONS = 1000
 
 _COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects, urgent"
 _KINDS = (int, int, int, int, str, int, int, str, int)
@@ -53,19 +54,26 @@ def load_cursor(connection: apsw.Connection) -> bytes:
     return get_meta(connection, "cursor", b"")
 
 
-def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: bytes, after: bytes) -> int:
-    """Store the new messages of one batch and the cursor after it. Return how many messages were new.
-
-    Raises StoreError if the file is not at the cursor `before`, because an earlier batch was not stored. A message that
-    this device sent itself is in the outbox already and is not stored a second time.
-    """
+def check_follows(connection: apsw.Connection, before: bytes) -> None:
+    """Raise StoreError if the file is not at the cursor `before`, because an earlier batch was not stored."""
     if load_cursor(connection) != before:
         raise StoreError(
             "Messages before these were not stored on this device. Nothing was stored. The cluster sends all of them "
             "again."
         )
+
+
+def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: bytes, after: bytes) -> int:
+    """Store the new messages of one batch and the cursor after it. Return how many messages were new.
+
+    Raises StoreError if the file is not at the cursor `before`. A message that this device sent itself is in the outbox
+    already and is not stored a second time. Texts that name the own account are marked (mentioned.py).
+    """
+    check_follows(connection, before)
     fresh = [message for message in messages if not (message.number and _in_outbox(connection, message.number))]
-    stored = _insert_all(connection, removals.kept(connection, fresh))
+    kept = removals.kept(connection, fresh)
+    stored = _insert_all(connection, kept)
+    mentioned.mark(connection, kept)
     if after != before:
         set_meta(connection, "cursor", after)
     return stored
@@ -78,7 +86,8 @@ def _insert_all(connection: apsw.Connection, messages: list[Message]) -> int:
             values: list[str | int] = []
             for m in messages[start : start + size]:
                 values += (m.conversation_id, m.id, m.kind, m.sender_id, m.body, m.sent_at_ms)
-                values += (int(m.mine), json.dumps(m.subjects), int(m.urgent))
+                subjects = json.dumps(m.subjects) if m.subjects else "[]"  # texts have none
+                values += (int(m.mine), subjects, int(m.urgent))
             places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * size)
             connection.execute(f"INSERT OR IGNORE INTO inbox ({_COLUMNS}) VALUES {places}", values)  # noqa: S608
             stored += connection.changes()
@@ -212,7 +221,8 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
     """Return the conversations that this device knows, the latest first. With `only`, return that one.
 
     Unread counts the stored messages of others above the read position, which is the higher one of this device's and
-    the cluster's. What was removed is left out while nothing newer is known.
+    the cluster's. `mentions` are those of them that name the own account. What was removed is left out while nothing
+    newer is known.
     """
     own_id = directory.own_id(connection)
     last = f"""(SELECT json_array({_COLUMNS}) FROM ({_first("c.id", "id > 0", "DESC", "1")}) AS k
@@ -230,16 +240,33 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
         (own_id, only, limit),
     )
     known = {c.id: c for c in directory.conversations_by_id(connection, [row[0] for row in rows])}
+    mentions = unread_mentions(connection, {row[0]: row[2] for row in rows if known[row[0]].is_shared})
     return [
         replace(
             known[id_],
             last=None if newest is None else _message(newest, own_id),
             unread=unread,
             read_up_to=read_up_to,
+            mentions=mentions.get(id_, ()),
         )
         for id_, newest, read_up_to, unread in rows
         if check_row((id_, read_up_to, unread), (int, int, int))
     ]
+
+
+def unread_mentions(connection: apsw.Connection, read_up_to: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+    """Return the ids of unread messages that name the own account, in order, by conversation.
+
+    The read position is the higher one of the given one and this device's. Of one conversation the newest MAX_MENTIONS
+    are returned. Conversations without any are left out.
+    """
+    found = """json((SELECT json_group_array(id) FROM (
+                 SELECT id FROM inbox WHERE conversation_id = p.key AND mentions_me = 1
+                 AND id > max(p.value, coalesce((SELECT up_to FROM reads WHERE conversation_id = p.key), 0))
+                 ORDER BY id DESC LIMIT ?2)))"""
+    rest = "FROM (SELECT CAST(key AS INTEGER) AS key, value FROM json_each(?1)) AS p"
+    rows = fetch(connection, f"p.key, {found}", rest, (json.dumps(read_up_to), MAX_MENTIONS))
+    return {id_: tuple(sorted(check_row(ids, [int] * len(ids)))) for id_, ids in rows if ids}
 
 
 # ---- how far the person here has read

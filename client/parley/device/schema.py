@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
+from parley.device import mentioned
 from parley.device.file_format import LOST, LOST_INDEXES, bring_up_to_date, check_owner
 from parley.device.profile import FileLock
 from parley.errors import StoreError
@@ -40,11 +41,13 @@ SCHEMA = (
     "CREATE INDEX outbox_accepted ON outbox (conversation_id, message_id) WHERE message_id > 0",
     "CREATE INDEX outbox_revision ON outbox (revision)",
     # place: the order of arrival, which a reader follows. Ids are comparable within one conversation only.
-    """CREATE TABLE inbox (
+    # mentions_me: 1 if a text of somebody else names the own account (mentioned.py).
+    f"""CREATE TABLE inbox (
         place INTEGER PRIMARY KEY AUTOINCREMENT,
         conversation_id INTEGER NOT NULL, id INTEGER NOT NULL, kind INTEGER NOT NULL, sender_id INTEGER NOT NULL,
         body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL, mine INTEGER NOT NULL, subjects TEXT NOT NULL,
-        urgent INTEGER NOT NULL DEFAULT 0, UNIQUE (conversation_id, id))""",
+        urgent INTEGER NOT NULL DEFAULT 0, {mentioned.COLUMN}, UNIQUE (conversation_id, id))""",
+    mentioned.INDEX,
     """CREATE TABLE accounts (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL COLLATE NOCASE, display_name TEXT NOT NULL,
         deleted INTEGER NOT NULL, revision INTEGER NOT NULL)""",

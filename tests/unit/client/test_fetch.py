@@ -10,14 +10,14 @@ import json
 import shutil
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parley import BadInputError, FetchResult, Message, ParleyClient, UnreachableError
-from parley.device import inbox
+from parley.device import inbox, schema
 from parley.device.inbox import load_cursor
 from parley.terminal.exits import ExitCode
 from tests.support.node import InProcessCluster, InProcessNode, running_cluster
@@ -111,6 +111,16 @@ async def test_what_was_being_stored_as_a_fetch_was_cancelled_reaches_the_reader
         go_on.set()
         async with asyncio.timeout(10):
             assert (await waiting).body == "hello"
+
+
+async def test_a_fetch_knows_the_names_that_come_with_it_before_it_looks_for_mentions(tmp_path: Path) -> None:
+    async with fetching(tmp_path) as (cluster, folder), client_of(cluster, folder) as anna:
+        [path] = folder.glob("*/anna/client.sqlite")
+        tell(cluster, "@anna", "@nobody")
+        with closing(schema.open_database(path)) as file:
+            file.execute("DELETE FROM accounts")
+            assert (await anna.fetch()).received == 2
+            assert file.execute("SELECT body FROM inbox WHERE mentions_me = 1").fetchall() == [("@anna",)]
 
 
 async def test_it_waits_for_a_message_and_moves_to_another_node_if_its_own_dies(tmp_path: Path) -> None:

@@ -98,6 +98,12 @@ def drop_put_away(connection: apsw.Connection) -> None:
 def drop_removed(connection: apsw.Connection) -> None:
     """Give the file the table of conversations as format 10 has it."""
     connection.execute("ALTER TABLE conversations DROP COLUMN removed_up_to")
+    drop_mentions(connection)
+
+
+def drop_mentions(connection: apsw.Connection) -> None:
+    """Give the file the table of received messages as format 11 has it."""
+    connection.execute("DROP INDEX inbox_mentions; ALTER TABLE inbox DROP COLUMN mentions_me")
 
 
 def drop_urgent(connection: apsw.Connection) -> None:
