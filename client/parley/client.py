@@ -420,7 +420,8 @@ class ParleyClient:
     async def mute(self, target: str | Target, *, muted: bool = True) -> None:
         """Mute a conversation for all devices of the account, or end that. It may be repeated.
 
-        Front ends notify of its urgent messages only. Raises RefusedError where no conversation has begun.
+        Front ends notify only of its messages that are urgent or mention the account. Raises RefusedError where no
+        conversation has begun.
         """
         account, who = await self._signed_in()
         await set_muted(self._cluster, account, who, Target.of(target), muted=muted)

@@ -251,10 +251,11 @@ class Conversation:
 
     `members` holds the first 64 members in the order of their account ids. `member_count` counts all of them. `title`
     is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
-    account. `unread` counts the messages of others above it. `muted`: the account is notified of urgent messages only.
-    `put_away_up_to`, `removed_up_to`: the message up to which the account has put it away or removed it, or 0. The
-    other fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody sends
-    to an `archived` one or joins it; with `open_history`, members read what was written before they joined.
+    account. `unread` counts the messages of others above it. `muted`: the account is notified only of messages that are
+    urgent or mention it. `put_away_up_to`, `removed_up_to`: the message up to which the account has put it away or
+    removed it, or 0. The other fields below `read_up_to` are those of channels: everybody finds a `public` one and may
+    join it; nobody sends to an `archived` one or joins it; with `open_history`, members read what was written before
+    they joined.
     `counts` are the latest receipts of own messages in a channel of more than 64 members. `mentions` are the ids of
     unread messages of others that name the own account, as far as this device received them, at most the newest 1,000.
     A direct conversation has none.

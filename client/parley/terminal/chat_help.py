@@ -14,6 +14,7 @@ HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
 {DIRECT_HELP}
+  @NAME in a text   mentions a member of the channel there; Tab completes the name
   /urgent TEXT      write there as urgent; it comes first in notifications
   /history [N]      the last N messages there; /history unread: where you stopped
   /conversations    your conversations, and what is new

@@ -337,6 +337,8 @@ class ChatView:
 
     def _incoming(self, message: Message) -> str:
         line = text.message_line(message, self.chats)
+        if self.chats.conversations.look(conversation_key(message.conversation_id)).names_me(message, self.chats.book):
+            line += "   (mentions you)"
         if message.mine or message.kind is not MessageKind.TEXT or self._is_open(message):
             return line
         channel = self.chats.item(conversation_key(message.conversation_id)).channel

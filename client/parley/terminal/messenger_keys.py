@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.filters import Condition, FilterOrBool
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 HELP = """\
-Keys: Tab moves between list and field, and completes commands and names. Enter opens or sends, Alt-Enter begins a line.
+Keys: Tab moves between list and field, and completes commands, names and mentions. Enter opens or sends.
+Alt-Enter begins a line.
 PageUp and PageDown scroll. Home and End in an empty field: the first unread message, the latest one. Esc goes back.
 Ctrl-C leaves. Ctrl-Z stops the chat until fg. Ctrl-L draws the screen anew."""
 
@@ -84,7 +86,7 @@ def make_keys(deeds: Deeds, field: Buffer, guarded: Callable[[Callable[[], None]
     def _(event: KeyPressEvent) -> None:
         if field.complete_state is not None:
             field.complete_next()
-        elif field.document.text_before_cursor.startswith("/") and not deeds.in_list:
+        elif not deeds.in_list and (field.document.text_before_cursor.startswith("/") or _can_complete(field)):
             field.start_completion(insert_common_part=True)
         else:
             deeds.in_list = not deeds.in_list
@@ -115,3 +117,9 @@ def make_keys(deeds: Deeds, field: Buffer, guarded: Callable[[Callable[[], None]
         field.insert_text("\n")
 
     return keys
+
+
+def _can_complete(field: Buffer) -> bool:
+    """Return whether there is something to complete at the cursor."""
+    event = CompleteEvent(completion_requested=True)
+    return any(True for _ in field.completer.get_completions(field.document, event))

@@ -48,6 +48,8 @@ STYLE = Style.from_dict(
         "good": "#888888",
         "divider": "ansiyellow",
         "unread": "bold",
+        "mention": "ansicyan",
+        "mentions-me": "ansiyellow bold",
         "chosen": "reverse",
         "title": "bold",
         "rule": "#888888",

@@ -3,8 +3,10 @@
 Texts are those of `parley.chat`. Here they get colours and a width.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
+from itertools import accumulate
 
 from parley.chat import (
     NOT_IN_CLUSTER,
@@ -22,6 +24,8 @@ from parley.terminal.text import MARKS
 
 Piece = tuple[str, str]
 Line = tuple[Piece, ...]
+Styles = Sequence[tuple[int, int, str]]
+"""Parts of a text, from a place up to another one, with their style."""
 
 UNREAD = "not read yet"
 _INDENT = 6
@@ -46,11 +50,42 @@ def row_lines(row: Row, room: int, today: date) -> tuple[Line, ...]:
     who = f"{'you' if row.mine else row.sender}: "
     begin = (("class:quiet", at), ("class:own" if row.mine else "class:sender", cut(who, max(1, room // 2)) + " "))
     style = "class:urgent" if row.urgent else ""
-    lines += _paragraph(begin, style, marked(row.shown, urgent=row.urgent), _known(row), room)
+    body = marked(row.shown, urgent=row.urgent)
+    lines += _paragraph(begin, style, body, _known(row), room, _styles(row, body))
     if row.retriable:
         hint = f"{safe_body(row.detail)} /retry {row.local_id} sends it again, /cancel {row.local_id} removes it."
         lines += [(("class:bad", " " * _indent(room) + line),) for line in wrap(hint.strip(), room - _indent(room))]
     return tuple(lines)
+
+
+def _styles(row: Row, body: str) -> Styles:
+    """Return the mentions of a text as places among its characters that are no spaces. Wrapping keeps these places."""
+    before = len(body) - len(row.shown)
+    found = []
+    for one in row.mentions:
+        start = _letters(body[: before + one.start])
+        style = "class:mentions-me" if one.me and not row.mine else "class:mention"
+        found.append((start, start + one.end - one.start, style))
+    return found
+
+
+def _letters(text: str) -> int:
+    return sum(not char.isspace() for char in text)
+
+
+def _pieces(text: str, first: int, style: str, styles: Styles) -> Line:
+    """Return a wrapped line of a text in its styles. `first` is the place of its first character."""
+    pieces: list[Piece] = []
+    place, start, now = first, 0, style
+    for at, char in enumerate(text):
+        is_space = char.isspace()  # no mention has one
+        wanted = style if is_space else next((one for begin, end, one in styles if begin <= place < end), style)
+        if wanted != now:
+            pieces.append((now, text[start:at]))
+            start, now = at, wanted
+        place += not is_space
+    pieces.append((now, text[start:]))
+    return tuple(piece for piece in pieces if piece[1])
 
 
 def _known(row: Row) -> str:
@@ -68,17 +103,23 @@ def _indent(room: int) -> int:
     return _INDENT if room >= _NARROW else 0
 
 
-def _paragraph(begin: Line, style: str, body: str, known: str, room: int) -> list[Line]:
+def _paragraph(begin: Line, style: str, body: str, known: str, room: int, styles: Styles = ()) -> list[Line]:
     """Return a text behind its beginning, with the mark after its last word if there is room, else below."""
+
+    def styled(texts: list[str]) -> list[Line]:
+        if not styles:
+            return [((style, text),) for text in texts]
+        places = accumulate(map(_letters, texts), initial=0)
+        return [_pieces(text, first, style, styles) for text, first in zip(texts, places, strict=False)]
+
     taken, indent = sum(cells(text) for _, text in begin), _indent(room)
     first_room = room - taken
     if first_room < min(8, room):  # too narrow for both
         lines: list[Line] = [((piece, cut(text, room)),) for piece, text in begin]
-        texts = wrap(body, room - indent)
-        lines += [((style, " " * indent + text),) for text in texts]
+        lines += [(("", " " * indent), *line) for line in styled(wrap(body, room - indent))]
     else:
-        texts = wrap(body, room - indent, first_room)
-        lines = [(*begin, (style, texts[0])), *(((style, " " * indent + text),) for text in texts[1:])]
+        head, *rest = styled(wrap(body, room - indent, first_room))
+        lines = [(*begin, *head), *((("", " " * indent), *line) for line in rest)]
     if known:
         used = sum(cells(text) for _, text in lines[-1])
         if used + 1 + cells(known) <= room:
@@ -99,11 +140,13 @@ def _ruled(text: str, room: int) -> str:
 def item_lines(item: ConversationItem, room: int, today: date, *, chosen: bool, open_: bool) -> tuple[Line, Line]:
     """Return an entry of the list: title with unread count and time, and below it the latest text.
 
-    A `!` before the count says that an urgent message is among the unread ones.
+    A `!` before the count says that an urgent message is among the unread ones, `@2` behind it that two of them name
+    the own account.
     """
     count = f"{'!' if item.urgent else ''}{item.unread}" if item.unread else ""
+    named = f" @{item.mentions}" if item.mentions else ""
     at = f" {list_time(item.at_ms, today)}" if item.at_ms else ""
-    if room - cells(count + at) < _TITLE:
+    if room - cells(count + named + at) < _TITLE:
         at = ""
     marks = ((item.deleted, "account deleted"), (item.muted, "muted"), (item.put_away, "put away"))
     title = item.title + "".join(f" ({mark})" for is_so, mark in marks if is_so)
@@ -112,11 +155,12 @@ def item_lines(item: ConversationItem, room: int, today: date, *, chosen: bool, 
     you = "you: " if item.status is not None else "draft: " if item.draft else ""
     style = " class:chosen" if chosen else ""
     behind = f" {count}" if count else ""
-    left = max(1, room - cells(behind + at))
+    left = max(1, room - cells(behind + named + at))
     return (
         (
             (unread + style, head[:1] + padded(head[2:], left - 2, indent=1)),
             (("class:urgent" if item.urgent else unread) + style, behind),
+            ("class:mentions-me" + style, named),
             ("class:quiet" + style, at),
         ),
         (("class:quiet" + style, padded(f"{you}{item.preview}", room - 2, indent=2)),),

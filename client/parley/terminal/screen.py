@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -19,6 +20,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from parley.chat import mentions
 from parley.terminal.chat_view import ChatView
 from parley.terminal.standard_streams import StandardStreamError
 
@@ -27,6 +29,8 @@ STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#88888
 
 _ACCOUNTS_AFTER = ("/dm", "/whisper", "/invite", "/remove")
 _CHANNELS_AFTER = ("/join",)
+_BEGINNING = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
+"""What may be typed of an account name."""
 
 
 class TerminalScreen(Protocol):
@@ -140,7 +144,7 @@ class DumbScreen(PlainScreen):
 
 
 class Words(Completer):
-    """Completes commands, and account names where a name belongs."""
+    """Completes commands, account names where a name belongs, and mentions of members in a text."""
 
     def __init__(self, view: ChatView) -> None:
         self._view = view
@@ -149,6 +153,9 @@ class Words(Completer):
         """Yield what may stand at the end of the line."""
         before = document.text_before_cursor
         command, space, typed = before.partition(" ")
+        if not before.startswith("/") or before.startswith("//") or (command == "/urgent" and space):
+            yield from self._mentions(before)
+            return
         words = self._names()
         if command in _ACCOUNTS_AFTER and space:
             words = tuple(name for name in words if not name.startswith("#"))
@@ -161,6 +168,31 @@ class Words(Completer):
         for word in words:
             if word.lower().startswith(typed.lower()):
                 yield Completion(word, start_position=-len(typed))
+
+    def _mentions(self, before: str) -> Iterable[Completion]:
+        """Yield the members that a mention at the end of the text may name."""
+        start = before.rfind("@")
+        typed = before[start + 1 :]
+        if start < 0 or not _BEGINNING.fullmatch(typed):
+            return
+        found = mentions(f"{before[:start]}@x", lambda _: True)  # x stands for a name
+        if found and found[-1].start == start:
+            for name in self._members():
+                if name.casefold().startswith(typed.casefold()):
+                    yield Completion(name, start_position=-len(typed))
+
+    def _members(self) -> tuple[str, ...]:
+        """Return the names of the other members of the open channel. Of a large one, some may only be known here."""
+        view, book = self._view, self._view.chats.book
+        key = None if view.target is None else view.chats.key_of(view.target)
+        channel = None if key is None else view.chats.conversations.look(key).conversation
+        if channel is None or not channel.is_shared:
+            return ()
+        accounts = [book.get(member.account_id) for member in channel.members if member.account_id != book.own_id]
+        names = [one.name for one in accounts if one is not None and not one.deleted]
+        if len(channel.members) < channel.member_count:
+            names += [name for name in view.names if not name.startswith("#") and name != book.own_name]
+        return tuple(sorted(dict.fromkeys(names), key=str.casefold))
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of accounts and channels that were learned, or that have come into the list since then."""

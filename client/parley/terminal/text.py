@@ -119,8 +119,10 @@ def interrupted(view: Outgoing, later: str) -> str:
 
 
 def conversation_line(item: ConversationItem) -> str:
-    """Return one line of the conversation list: unread messages, title, time and a preview."""
+    """Return one line of the conversation list: unread messages, mentions, title, time and a preview."""
     new = f"{item.unread} new" if item.unread else ""
+    if item.mentions:
+        new += f" @{item.mentions}"
     title = item.title + (" (account deleted)" if item.deleted else "")
     if item.channel:
         title += f" (#{item.key.conversation_id}, {item.about})"
@@ -168,6 +170,7 @@ def message_record(message: Message, chats: Chats) -> dict[str, Any]:
     """Return a message as a record for programs, with the names of its sender and its conversation.
 
     `peer` is the account name of the other member of a direct conversation, `title` the title of a channel.
+    `mentions_me` says that somebody else names the own account in a channel, or to everyone.
     """
     line = chats.conversations.look(conversation_key(message.conversation_id))
     partner = None if line.channel else line.partner(chats.book)
@@ -179,6 +182,7 @@ def message_record(message: Message, chats: Chats) -> dict[str, Any]:
         "sender": "" if sender is None else sender.name,
         "peer": "" if partner is None else partner.name,
         "title": title,
+        "mentions_me": line.names_me(message, chats.book),
     }
 
 
@@ -208,6 +212,7 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
         "unread": item.unread,
         "last_at_ms": item.at_ms,
         "last": item.preview,
+        "mentions": item.mentions,
     }
 
 

@@ -20,11 +20,13 @@ from parley.terminal.password import confirm
 from parley.terminal.recipient import find_recipient
 
 MUTED_TEXT = (
-    "Muted. Your devices notify you of its urgent messages only. The others are received and counted as before."
+    "Muted. Your devices notify you only of its messages that are urgent or mention you. The others are received and "
+    "counted as before."
 )
 UNMUTED_TEXT = "No longer muted."
 PUT_AWAY_TEXT = (
-    "Put away. It comes back with the next message in it; if it is muted, only with an urgent one. Nothing was deleted."
+    "Put away. It comes back with the next message in it; if it is muted, only with one that is urgent or mentions "
+    "you. Nothing was deleted."
 )
 BROUGHT_BACK_TEXT = "In the list again."
 REMOVES_TEXT = (
@@ -54,7 +56,7 @@ _BRING_BACK = _Change(lambda client, target: client.bring_back(target), BROUGHT_
 
 @with_connection_options
 async def mute(options: ConnectionOptions, target: TargetArgument) -> None:
-    """Mute a conversation on all your devices: they notify you of its urgent messages only."""
+    """Mute a conversation on all your devices: they notify you only if a message is urgent or mentions you."""
     await _change(options, target, _MUTE)
 
 
