@@ -16,7 +16,7 @@ from parley import Account, Conversation, ConversationKind, Member, MessageStatu
 from parley.gui import mention_completion
 from parley.gui.candidates import MOST_SHOWN, Candidates
 from parley.gui.direction import FROM_RIGHT
-from parley.gui.mention_list import MentionList
+from parley.gui.mention_list import MentionList, row_height
 from tests.gui.scripted import KNOWN, WARD
 from tests.gui.test_channels import IN_WARD, channel_changes
 from tests.gui.test_main_window import Desktop, Keep
@@ -93,7 +93,7 @@ def test_an_at_sign_where_a_mention_can_begin_offers_the_members(desktop: Deskto
     assert desktop.field == f"{before}@ben "
 
 
-@pytest.mark.parametrize("before", ["ann", "ann.", "7", "_", "https://x.example/", "@ben", "ä"])
+@pytest.mark.parametrize("before", ["ann", "ann.", "7", "_", "https://x.example/", "@ben", "ä", "@x a"])
 def test_an_at_sign_within_a_word_or_a_link_offers_nobody(desktop: Desktop, before: str) -> None:
     put(desktop, before)
     write(desktop, "@be")
@@ -347,6 +347,14 @@ def fill_the_hall(desktop: Desktop, count: int) -> None:
     desktop.open(IN_HALL)
 
 
+def settle(desktop: Desktop) -> None:
+    """Wait until the window has what the SDK was asked for and told before."""
+    desktop.window.commands.ask_presence(4)
+    desktop.until(lambda: desktop.sdk.presence_asked)
+    desktop.sdk.arrive("bella", "settled")
+    desktop.until(lambda: any(title == "bella" for title, _, _ in desktop.items))
+
+
 def asked(desktop: Desktop) -> int:
     return desktop.sdk.asked.count(("members", HALL.id, ()))
 
@@ -386,10 +394,10 @@ def test_members_that_no_node_told_are_asked_for_with_the_next_mention(desktop: 
 def test_members_of_another_conversation_that_come_late_are_not_offered(desktop: Desktop) -> None:
     fill_the_hall(desktop, 100)
     write(desktop, "@person")
-    desktop.open(IN_WARD)
-    desktop.window.chat.composer.editor.selectAll()
+    desktop.window.open_conversation(IN_WARD)
     write(desktop, "@person")
-    desktop.until(lambda: asked(desktop) == 1)
+    settle(desktop)
+    assert asked(desktop) == 1
     assert shown(desktop) == []
     press(desktop, Qt.Key.Key_Backspace)
     assert shown(desktop) == []
@@ -400,8 +408,33 @@ def test_a_channel_beyond_the_bound_is_not_asked_for(desktop: Desktop) -> None:
     KNOWN[HALL.id] = huge
     fill_the_hall(desktop, 10)
     write(desktop, "@")
+    settle(desktop)
     assert shown(desktop) == ["ben"]
     assert asked(desktop) == 0
+
+
+def test_a_channel_that_is_opened_anew_is_asked_for_anew(desktop: Desktop) -> None:
+    fill_the_hall(desktop, 100)
+    write(desktop, "@")
+    desktop.until(lambda: len(shown(desktop)) == MOST_SHOWN)
+    desktop.window.open_conversation(IN_WARD)
+    assert shown(desktop) == []
+    desktop.open(IN_HALL)
+    put(desktop, "")
+    write(desktop, "@p")
+    desktop.until(lambda: asked(desktop) == 2 and len(shown(desktop)) == MOST_SHOWN)
+
+
+def test_a_member_of_a_large_channel_that_was_deleted_meanwhile_is_not_offered(desktop: Desktop) -> None:
+    fill_the_hall(desktop, 100)
+    write(desktop, "@")
+    desktop.until(lambda: len(shown(desktop)) == MOST_SHOWN)
+    gone = Account(100, "person00100", deleted=True)
+    desktop.sdk.tell(lambda: desktop.sdk.publisher.changed(accounts=(gone,)))
+    settle(desktop)
+    write(desktop, "person0010")
+    assert "person00101" in shown(desktop)
+    assert "person00100" not in shown(desktop)
 
 
 # ---- how it looks, and what a screen reader says
@@ -423,8 +456,10 @@ def test_the_list_stays_in_a_small_window(desktop: Desktop, as_before: None, per
             desktop.window.app_state.chats.item(desktop.window.app_state.chats.key_of(IN_WARD)).about == "21 members"
         )
     )
-    write(desktop, "one line of text that is quite long, and then @")
+    put(desktop, "a line\n" * 8)
+    write(desktop, "@")
     found, chat = members(desktop), desktop.window.chat
+    desktop.until(lambda: found.geometry().height() < MOST_SHOWN * row_height(found.font()))
     assert len(shown(desktop)) == MOST_SHOWN
     assert chat.rect().contains(found.geometry())
     top = chat.composer.field.mapTo(chat, QPoint(0, 0)).y()
@@ -464,3 +499,27 @@ def test_the_list_follows_the_field_that_grows_with_its_text(desktop: Desktop) -
     write(desktop, "@")
     desktop.until(lambda: field.height() > before[0])
     assert gap() == before[1]
+
+
+@pytest.mark.parametrize("from_right", [False, True])
+def test_the_list_begins_where_the_mention_does(desktop: Desktop, as_before: None, from_right: bool) -> None:
+    if from_right:
+        QApplication.setLayoutDirection(FROM_RIGHT)
+    write(desktop, "some words before @")
+    desktop.until(lambda: members(desktop).isVisible())
+    QApplication.processEvents()
+    editor, chat, found = desktop.window.chat.composer.editor, desktop.window.chat, members(desktop).geometry()
+    at = editor.viewport().mapTo(chat, editor.cursorRect().center()).x()
+    edge = found.right() if from_right else found.left()
+    assert abs(edge - at) < 4 * editor.fontMetrics().averageCharWidth()
+
+
+def test_a_name_of_letters_beyond_two_bytes_is_replaced_whole(desktop: Desktop) -> None:
+    """Qt counts two for each of them."""
+    gothic = Account(4, "dana", "\N{GOTHIC LETTER HWAIR}ana")
+    desktop.sdk.tell(lambda: desktop.sdk.publisher.changed(accounts=(gothic,)))
+    desktop.until(lambda: desktop.window.app_state.chats.book.get(4) == gothic)
+    compose(desktop, "", "so @\N{GOTHIC LETTER HWAIR}a")
+    assert shown(desktop) == ["dana"]
+    press(desktop, Qt.Key.Key_Return)
+    assert desktop.field == "so @dana "

@@ -14,7 +14,8 @@ from pytestqt.qtbot import QtBot
 from parley import Target
 from parley.gui.icons import app_icon, counted_icon
 from parley.gui.main_window import MainWindow
-from parley.gui.notifier import GATHER_AT_MOST_MS, Gathered, News, summaries
+from parley.gui.news import News
+from parley.gui.notifier import GATHER_AT_MOST_MS, Gathered, summaries
 from parley.gui.settings_dialog import SettingsDialog
 from parley.gui.settings_keeper import SettingsKeeper
 from parley.gui.shortcuts import ELSEWHERE, IN_WINDOW, ShortcutsDialog

@@ -6,9 +6,9 @@ drawn is estimated. Own messages stand where lines of the window end, and the ti
 
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
 
 from PySide6.QtCore import (
     QModelIndex,
@@ -28,16 +28,15 @@ from PySide6.QtGui import (
     QPainter,
     QPainterPath,
     QPen,
-    QTextCharFormat,
-    QTextLayout,
 )
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from parley import MessageStatus
-from parley.chat import NOT_IN_CLUSTER, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
+from parley.chat import NOT_IN_CLUSTER, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji
 from parley.gui.direction import FROM_LEFT, FROM_RIGHT, draw_line, window_direction
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
-from parley.gui.paragraphs import Paragraphs, utf16_length
+from parley.gui.paragraphs import Paragraphs
+from parley.gui.spans import LinkRange, link_formats, link_ranges, mention_formats, mention_ranges
 from parley.gui.theme import COLUMN_WIDTH, GRID, Theme, scaled_font
 from parley.gui.thread_model import ROW_ROLE
 
@@ -49,6 +48,7 @@ PAD_X = 12.0
 PAD_Y = 8.0
 RADIUS = 16.0
 TIGHT_RADIUS = 5.0
+GROUND_RADIUS = 4.0
 DAY_BAND = 6 * GRID
 UNREAD_BAND = 5 * GRID
 SENDER_BAND = 20
@@ -57,24 +57,18 @@ FOOTER_GAP = 1.5 * GRID
 ROW_GAP = 3
 
 
-class _LinkRange(NamedTuple):
-    """A link in a laid out text, from `start` up to `end` in UTF-16 units, as Qt counts."""
-
-    start: int
-    end: int
-    url: str
-
-
 @dataclass(slots=True)
 class _Layout:
     """The layout of a message. All positions are relative to the top left corner of the bubble."""
 
     text: Paragraphs
-    links: tuple[_LinkRange, ...]
+    links: tuple[LinkRange, ...]
     size: tuple[float, float]
     footer: QRectF
     failure: tuple[Paragraphs, float] | None
     big: bool
+    grounds: Sequence[QRectF] = ()
+    """What is drawn below the mentions of the own account, relative to the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +77,6 @@ class _Fonts:
     big: QFont
     small: QFont
     label: QFont
-
-
-def _link_ranges(body: str) -> tuple[_LinkRange, ...]:
-    """Return the links of a body. Each part of it is measured once, because a body may consist of links."""
-    ranges: list[_LinkRange] = []
-    measured = units = 0
-    for link in links(body):
-        start = units + utf16_length(body[measured : link.start])
-        units = start + utf16_length(link.url)
-        measured = link.end
-        ranges.append(_LinkRange(start, units, link.url))
-    return tuple(ranges)
 
 
 class BubbleDelegate(QStyledItemDelegate):
@@ -176,7 +158,8 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _layout(self, row: Row, width: int) -> _Layout:
         failure = row.retriable and (row.status, row.detail)
-        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, row.lost, _counts(row), width, _is_rtl())
+        shown = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, row.lost, _counts(row))
+        key = (*shown, row.mentions, width, _is_rtl())
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = self._lay_out(row, self._text_width(width))
@@ -192,8 +175,10 @@ class BubbleDelegate(QStyledItemDelegate):
             return _Layout(text, (), (text.width + 2 * PAD_X, text.height + PAD_Y), QRectF(), None, big=False)
         big = is_big_emoji(row.body)
         body = row.shown
-        found = () if big else _link_ranges(body)
-        formats = [self._link_format(link, mine=row.mine) for link in found]
+        found = () if big else link_ranges(body)
+        formats = link_formats(found, self._theme, mine=row.mine)
+        named = mention_ranges(body, row.mentions)
+        formats += mention_formats(named, self._theme, mine=row.mine)
         text = Paragraphs(body, self._fonts.big if big else self._fonts.body, limit, formats)
         width, height = text.width, text.height
         last = text
@@ -214,7 +199,8 @@ class BubbleDelegate(QStyledItemDelegate):
             self._place(part, width, is_alone=is_alone)
         left = PAD_X if _is_rtl() else PAD_X + width - footer.width()
         at = QRectF(QPointF(left, PAD_Y + height - footer.height() + 1), footer)
-        return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), at, failure, big)
+        grounds = [box for one in named if one.me for box in text.boxes(one.start, one.end)]
+        return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), at, failure, big, grounds)
 
     @staticmethod
     def _beside(footer_width: float, last: Paragraphs, width: float, limit: float) -> float | None:
@@ -235,16 +221,6 @@ class BubbleDelegate(QStyledItemDelegate):
             text.place(0.0, width)
         else:
             text.place(width - text.width if _is_rtl() else 0.0, text.width)
-
-    def _link_format(self, link: _LinkRange, *, mine: bool) -> QTextLayout.FormatRange:
-        style = QTextCharFormat()
-        style.setForeground(self._theme.color("own_link" if mine else "link"))
-        style.setFontUnderline(True)
-        made = QTextLayout.FormatRange()
-        made.start = link.start
-        made.length = link.end - link.start
-        made.format = style
-        return made
 
     def _footer_width(self, row: Row) -> float:
         mark = MARK_WIDTH + 6 if row.status is not None else 0
@@ -278,12 +254,22 @@ class BubbleDelegate(QStyledItemDelegate):
             painter.drawPath(_bubble_path(row, bubble.adjusted(-2, -2, 2, 2)))
         painter.setPen(self._theme.color("bad_text" if row.retriable else "own_text" if row.mine else "other_text"))
         origin = bubble.topLeft() + QPointF(PAD_X, PAD_Y)
+        self._paint_grounds(painter, layout, origin)
         layout.text.draw(painter, origin)
         if layout.failure is not None:
             reason, y = layout.failure
             painter.setPen(self._theme.color("bad_text"))
             reason.draw(painter, origin + QPointF(0, y))
         self._paint_footer(painter, row, layout.footer.translated(bubble.topLeft()), ground)
+        painter.restore()
+
+    def _paint_grounds(self, painter: QPainter, layout: _Layout, origin: QPointF) -> None:
+        """Draw what is below the mentions of the own account."""
+        painter.save()
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self._theme.color("accent"))
+        for box in layout.grounds:
+            painter.drawRoundedRect(box.translated(origin).adjusted(-1.5, 0, 1.5, 0), GROUND_RADIUS, GROUND_RADIUS)
         painter.restore()
 
     def _paint_event(self, painter: QPainter, layout: _Layout, bubble: QRectF, *, has_focus: bool) -> None:

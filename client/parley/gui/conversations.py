@@ -98,6 +98,7 @@ class ConversationModel(QAbstractListModel):
 def spoken_item(item: ConversationItem) -> str:
     """Return the text of an item for screen readers."""
     unread = f", {plural(item.unread, 'unread message')}" if item.unread else ""
+    unread += f", {plural(item.mentions, 'mention')}" if item.mentions else ""
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
     members = f", channel, {item.about}" if item.channel else ""
@@ -183,7 +184,7 @@ class LineDelegate(QStyledItemDelegate):
         metrics = QFontMetricsF(self._small)
         time_width = metrics.horizontalAdvance(time)
         painter.setFont(self._small)
-        painter.setPen(self._theme.color("accent" if item.unread and not item.is_quiet else "quiet"))
+        painter.setPen(self._theme.color("accent" if item.mentions or (item.unread and not item.is_quiet) else "quiet"))
         draw_line(painter, rect, time, at_end=True)
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("quiet" if item.put_away else "text"))
@@ -200,8 +201,7 @@ class LineDelegate(QStyledItemDelegate):
 
     def _paint_lower(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
         room = QRectF(rect)  # as in a window that begins at the left
-        if item.unread:
-            room.setRight(rect.right() - self._paint_badge(painter, item, rect) - GRID)
+        room.setRight(self._paint_badges(painter, item, rect))
         if item.status is not None:
             empty = mark_left(item.status)  # narrow marks begin where the text does
             left = rect.left() - empty if self._direction == FROM_LEFT else rect.right() - MARK_WIDTH
@@ -213,20 +213,30 @@ class LineDelegate(QStyledItemDelegate):
         said = f"Draft: {item.preview}" if item.draft else item.preview
         draw_line(painter, mirrored(room, rect, self._direction), isolated(said))
 
-    def _paint_badge(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> float:
-        """Draw the badge, without its ground if the conversation is quiet. Return its width."""
-        text = str(item.unread) if item.unread < 1000 else "999+"
-        metrics = QFontMetricsF(self._badge)
-        width = max(20.0, metrics.horizontalAdvance(text) + 12)
-        badge = mirrored(QRectF(rect.right() - width, rect.center().y() - 10, width, 20), rect, self._direction)
-        painter.setPen(Qt.PenStyle.NoPen)
-        if not item.is_quiet:
-            painter.setBrush(self._theme.color("accent"))
-            painter.drawRoundedRect(badge, 10, 10)
-        painter.setPen(self._theme.color("quiet" if item.is_quiet else "on_accent"))
+    def _paint_badges(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> float:
+        """Draw how much is unread, and before it how many mentions. Return the end of the room beside them.
+
+        The number of a quiet conversation has no ground. Mentions always have one.
+        """
+        badges = [(_counted(item.unread), not item.is_quiet)] if item.unread else []
+        badges += [(f"@{_counted(item.mentions)}", True)] if item.mentions else []
+        metrics, end = QFontMetricsF(self._badge), rect.right()
         painter.setFont(self._badge)
-        painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
-        return width
+        for text, filled in badges:
+            width = max(20.0, metrics.horizontalAdvance(text) + 12)
+            badge = mirrored(QRectF(end - width, rect.center().y() - 10, width, 20), rect, self._direction)
+            if filled:
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(self._theme.color("accent"))
+                painter.drawRoundedRect(badge, 10, 10)
+            painter.setPen(self._theme.color("on_accent" if filled else "quiet"))
+            painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
+            end -= width + GRID / 2
+        return end - GRID / 2 if badges else end
+
+
+def _counted(number: int) -> str:
+    return str(number) if number < 1000 else "999+"
 
 
 class ConversationList(QListView):

@@ -25,7 +25,8 @@ from parley.gui.events import Action
 from parley.gui.icons import app_icon
 from parley.gui.lost_panel import LostPanel
 from parley.gui.mention_completion import MentionCompletion
-from parley.gui.notifier import News, Notifier
+from parley.gui.news import news_of
+from parley.gui.notifier import Notifier
 from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
 from parley.gui.reading import Reading
@@ -248,8 +249,7 @@ class MainWindow(QMainWindow):
 
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
         """Notify the person of messages that arrived unseen."""
-        chats = self.app_state.chats
-        self.notifier.notice(key, chats.title(key), [News(chats.notice(one), one.urgent) for one in messages])
+        self.notifier.notice(key, self.app_state.chats.title(key), news_of(self.app_state.chats, key, messages))
 
     # ---- what people do
 
@@ -338,15 +338,17 @@ class MainWindow(QMainWindow):
         chat = self.chat
         chat.items.show(self.row_actions.put_away.listed(self.app_state.items()))
         chat.list.mark_open(chat.items.index_of(self.app_state.open_key))
-        unread, key, title = self.app_state.chats.unread, self.app_state.open_key, "Parley"
+        chats, key, title = self.app_state.chats, self.app_state.open_key, "Parley"
         if key is not None:
-            item = self.app_state.chats.item(key)
+            item = chats.item(key)
             chat.show_title(item)
             self.presence_line.draw()
             title = f"{item.title} – Parley"
-        unread, title = (unread, title) if chat.isVisible() else (0, "Parley")  # the window may be locked
+        unread, mentions = chats.unread, chats.mentions
+        if not chat.isVisible():  # the window may be locked
+            unread, mentions, title = 0, 0, "Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
-        self.notifier.count(unread)
+        self.notifier.count(unread, mentions)
 
     def _give_back(self, refusal: events.Refused) -> None:
         chats, key = self.app_state.chats, self.app_state.open_key

@@ -53,7 +53,7 @@ class MentionCompletion(QObject):
         if watched is not self._editor:
             if event.type() in (QEvent.Type.Move, QEvent.Type.Resize) and self.list.isVisible():
                 self._place()
-        elif event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+        elif event.type() == QEvent.Type.FocusOut:
             self._end()
         elif isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and self.list.isVisible():
             return self._take_key(event)
@@ -116,7 +116,7 @@ class MentionCompletion(QObject):
     def _begun(self) -> tuple[int, str] | None:
         """Return where the mention at the cursor begins, as Qt counts, and what was typed of the name, or None."""
         cursor = self._editor.textCursor()
-        if cursor.hasSelection() or self._editor.is_composing or not self._editor.hasFocus():
+        if self._editor.is_composing:
             return None
         units = cursor.block().text().encode("utf-16-le", "surrogatepass")
         at = 2 * cursor.positionInBlock()

@@ -21,6 +21,7 @@ from parley.gui.direction import FROM_RIGHT, draw_line, mirrored, window_directi
 from parley.gui.theme import GRID, scaled_font
 
 _ACCOUNT_ROLE = Qt.ItemDataRole.UserRole + 1
+MOST_WIDTH = 52 * GRID
 PAD = GRID
 EDGE = 5  # border and padding of the list, as in its style
 
@@ -85,7 +86,7 @@ class MentionList(QListView):
         """Stand at the bottom of `room`, above the `@` of the mention as far as there is room."""
         accounts = self.accounts
         height = min(room.height(), len(accounts) * row_height(self.font()) + 2 * EDGE)
-        width = min(room.width(), max(row_width(one, self.font()) for one in accounts) + 2 * EDGE)
+        width = min(room.width(), MOST_WIDTH, max(row_width(one, self.font()) for one in accounts) + 2 * EDGE)
         area = QRect(0, room.bottom() + 1 - height, width, height)
         if window_direction() == FROM_RIGHT:
             area.moveRight(mention.x() + PAD + EDGE)

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from parley.chat import ConversationKey, marked, plural
 from parley.gui.icons import counted_icon
+from parley.gui.news import News
 from parley.gui.quiet import lets_through
 from parley.gui.window_settings import Preview, WindowSettings
 
@@ -22,16 +23,7 @@ SHOW_MS = 8000
 MOST_SINGLE = 3
 MOST_MESSAGES = 20
 MOST_URGENT = 10
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """A new message in one line."""
-
-    text: str
-    urgent: bool = False
-
-
+MOST_MENTIONING = 10
 PREVIEWS = 100
 
 
@@ -43,6 +35,27 @@ class Gathered:
     previews: tuple[str, ...] = ()
     urgent: bool = False
     older: int = 0
+    mentions: int = 0
+    mention: str = ""
+    """The latest message that mentions the person."""
+
+    def with_news(self, news: Sequence[News]) -> "Gathered":
+        """Return these messages and newer ones."""
+        previews = (*self.previews, *(one.text for one in news))[-PREVIEWS:]
+        mentions = [one.text for one in news if one.mention]
+        return Gathered(
+            self.title,
+            previews,
+            self.urgent or any(one.urgent for one in news),
+            self.number + len(news) - len(previews),
+            self.mentions + len(mentions),
+            mentions[-1] if mentions else self.mention,
+        )
+
+    @property
+    def weight(self) -> int:
+        """Return how much the messages matter: 2 with an urgent one, 1 with a mention, 0 otherwise."""
+        return 2 if self.urgent else 1 if self.mentions else 0
 
     @property
     def number(self) -> int:
@@ -51,8 +64,13 @@ class Gathered:
 
     @property
     def text(self) -> str:
-        """Return them in one line."""
-        return self.previews[0] if self.number == 1 else self.counted
+        """Return them in one line. Of many, the latest mention is shown."""
+        if self.number == 1:
+            return self.previews[0]
+        if not self.mentions:
+            return self.counted
+        mentions = f", {plural(self.mentions, 'mention')}" if self.mentions > 1 else ""
+        return f"{self.mention} ({self.counted}{mentions})"
 
     @property
     def counted(self) -> str:
@@ -81,7 +99,7 @@ class Notifier(QObject):
         self._icon = icon
         self._settings = settings
         self._now_ms = now_ms
-        self.unread = 0
+        self.unread = self.mentions = 0
         self._waiting: dict[ConversationKey, Gathered] = {}
         self._latest: ConversationKey | None = None
         self._pause, self._limit = self._timer(GATHER_MS), self._timer(GATHER_AT_MOST_MS)
@@ -96,34 +114,30 @@ class Notifier(QObject):
     def notice(self, key: ConversationKey, title: str, news: Sequence[News]) -> None:
         """Add new messages of a conversation. The notification follows once no more arrive, within three seconds.
 
-        A click on it opens the latest urgent one, or the latest if none is urgent.
+        A click on it opens the latest urgent one, else the latest with a mention, else the latest.
         """
         settings, now_ms = self._settings(), self._now_ms()
         news = [one for one in news if lets_through(settings, now_ms, urgent=one.urgent)]
         if not news or (self._window.isActiveWindow() and not self.private):
             return
-        urgent = any(one.urgent for one in news)
-        before = self._waiting.get(key, Gathered(title))
-        previews = (*before.previews, *(one.text for one in news))[-PREVIEWS:]
-        older = before.number + len(news) - len(previews)
-        self._waiting[key] = Gathered(title, previews, before.urgent or urgent, older)
-        if urgent or not any(one.urgent for one in self._waiting.values()):
+        self._waiting[key] = self._waiting.get(key, Gathered(title)).with_news(news)
+        if Gathered(title).with_news(news).weight >= max(one.weight for one in self._waiting.values()):
             self._latest = key
         self._pause.start()
         if not self._limit.isActive():
             self._limit.start()
 
-    def count(self, unread: int) -> None:
-        """Show the number of unread messages on the icons of the window."""
-        if unread == self.unread:
+    def count(self, unread: int, mentions: int) -> None:
+        """Show the number of unread messages on the icons of the window. The tray also says how many are mentions."""
+        if (unread, mentions) == (self.unread, self.mentions):
             return
-        self.unread = unread
+        self.unread, self.mentions = unread, mentions
         app = QApplication.instance()
         if isinstance(app, QApplication):
             app.setBadgeNumber(unread)
         if self._tray is not None:
             self._tray.setIcon(counted_icon(self._icon, unread))
-            self._tray.setToolTip(f"Parley – {plural(unread, 'unread message')}" if unread else "Parley")
+            self._tray.setToolTip(tray_text(unread, mentions))
 
     def clicked(self) -> None:
         """Open the conversation of the last notification."""
@@ -159,23 +173,32 @@ class Notifier(QObject):
         self._window.activateWindow()
 
 
+def tray_text(unread: int, mentions: int) -> str:
+    """Return what the icon in the tray says."""
+    named = f", {plural(mentions, 'mention')}" if mentions else ""
+    return f"Parley – {plural(unread, 'unread message')}{named}" if unread else "Parley"
+
+
 def summaries(waiting: list[Gathered], preview: Preview = Preview.ALL) -> list[tuple[str, str]]:
     """Return title and text of each notification: one per conversation, or one for all if there are many.
 
-    Conversations with urgent messages come first, each on its own up to MOST_URGENT. A preview of NAMES replaces the
-    text by the number of messages. NONE also leaves out the conversation, so one notification stands for all.
+    Conversations with urgent messages come first, then those that mention the person, each on its own up to MOST_URGENT
+    and MOST_MENTIONING. A preview of NAMES replaces the text by the number of messages, and does not tell of mentions.
+    NONE also leaves out the conversation, so one notification stands for all.
     """
     if preview is Preview.NONE:
         total = plural(sum(one.number for one in waiting), "new message")
         return [("Parley", marked(total, urgent=any(one.urgent for one in waiting)))] if waiting else []
     urgent = [one for one in waiting if one.urgent][:MOST_URGENT]
-    others = [one for one in waiting if one not in urgent]
+    mentioning = [one for one in waiting if one.mentions and one not in urgent][:MOST_MENTIONING]
+    first = [*urgent, *mentioning]
+    others = [one for one in waiting if one not in first]
     count = sum(one.number for one in others)
-    shown = urgent
+    shown = first
     together: list[tuple[str, str]] = []
     if len(others) > MOST_SINGLE or (len(others) > 1 and count >= MOST_MESSAGES):
         text = f"{plural(count, 'new message')} in {plural(len(others), 'conversation')}"
         together = [("Parley", text)]
     else:
-        shown = [*urgent, *others]
+        shown = [*first, *others]
     return [*((one.title, one.text if preview is Preview.ALL else one.counted) for one in shown), *together]

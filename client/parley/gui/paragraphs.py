@@ -7,7 +7,7 @@ follows then keeps the direction of the last one, because a body of letters in t
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QTextLayout, QTextOption
 
 from parley.gui.direction import FROM_RIGHT, own_direction, window_direction
@@ -132,6 +132,21 @@ class Paragraphs:
                 if line.naturalTextRect().contains(inside):
                     return part.start + int(line.xToCursor(inside.x()))
         return None
+
+    def boxes(self, start: int, end: int) -> list[QRectF]:
+        """Return where the characters from `start` up to `end` are drawn, one box for each line. In UTF-16 units."""
+        found: list[QRectF] = []
+        for part in self._parts:
+            for number in range(part.layout.lineCount()):
+                line = part.layout.lineAt(number)
+                first = max(start - part.start, line.textStart())
+                last = min(end - part.start, line.textStart() + line.textLength())
+                box = QRectF()
+                for run in line.glyphRuns(first, last - first) if first < last else ():
+                    box = box.united(run.boundingRect())  # a line of two directions has several
+                if not box.isEmpty():
+                    found.append(box.translated(0, part.top))
+        return found
 
     def _break_lines(self, layout: QTextLayout) -> None:
         y = 0.0

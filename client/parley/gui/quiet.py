@@ -16,7 +16,7 @@ def is_quiet(settings: WindowSettings, now_ms: int) -> bool:
 
 
 def lets_through(settings: WindowSettings, now_ms: int, *, urgent: bool) -> bool:
-    """Return true if a message may be notified of now."""
+    """Return true if a message may be notified of now. One that mentions the person is like any other here."""
     if not settings.notify:
         return False
     return not is_quiet(settings, now_ms) or (urgent and settings.urgent_when_quiet)

@@ -62,5 +62,5 @@ class ThreadModel(QAbstractListModel):
             case Qt.ItemDataRole.DisplayRole:
                 return row.shown
             case Qt.ItemDataRole.AccessibleTextRole:
-                return spoken(row)
+                return f"Mentions you. {spoken(row)}" if row.mentions_me else spoken(row)
         return None
