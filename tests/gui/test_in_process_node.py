@@ -13,13 +13,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from parley import ConnectionState, MessageStatus, ParleyClient, Target
+from parley import EVERYONE, ConnectionState, MessageStatus, ParleyClient, Target
 from parley.chat import known_of
 from parley.gui.app_window import connector
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
 from parley.gui.lock import Lock
 from parley.gui.main_window import MainWindow
+from parley.gui.mention_list import MentionList
 from parley.gui.theme import LIGHT
 from tests.support.node import PASSWORD, InProcessCluster, running_cluster
 
@@ -306,3 +307,37 @@ def test_a_lock_is_opened_by_the_real_password_alone_and_messages_go_on(
     qtbot.waitUntil(window.sign_in.isVisible, timeout=20_000)
     assert window.sign_in.problem.text() == ""
     assert not database.exists()
+
+
+def test_members_beyond_those_that_a_conversation_names_are_completed_and_a_mention_is_counted(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    names = ["ann", "ben", *(f"nurse{number:02}" for number in range(70)), "zoe"]
+    ann, ben, *others = node.do(lambda: [cluster.add_account(name) for name in names])
+    channel = node.do(lambda: cluster.create_channel(ben, "Hall", [ann, *others]))
+    node.do(lambda: cluster.store(ben, channel, "hello @ann"))
+    window = signed_in(qtbot, closing, cluster, tmp_path)
+    [found] = window.chat.findChildren(MentionList)
+
+    def until(condition: Callable[[], object]) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
+
+    model = window.chat.items
+    until(lambda: model.rowCount() and (model.item(0).unread, model.item(0).mentions) == (1, 1))
+    with_ben = node.person("ben")
+    for target in (Target(conversation_id=channel), EVERYONE, EVERYONE):
+        window.open_conversation(target)
+        until(lambda: (thread := window.app_state.open_thread()) is not None and thread.verified_from is not None)
+        window.activateWindow()
+        window.chat.composer.editor.setFocus()
+        QTest.keyClicks(window.chat.composer.editor, "@zo")
+        until(found.isVisible)
+        assert [one.name for one in found.accounts] == ["zoe"]
+        QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+        assert window.chat.composer.editor.toPlainText() == "@zoe "
+        window.chat.composer.editor.clear()
+        node.run(with_ben.send(EVERYONE, "hello @ann"))
+        until(lambda: model.rowCount() == 2)
+    until(lambda: all(model.item(at).mentions == 0 for at in range(model.rowCount())))

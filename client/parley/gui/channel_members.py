@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Signal
 
-from parley import Account, Conversation, ConversationKind
+from parley import EVERYONE, Account, Conversation, ConversationKind
 from parley.gui.app_state import ChatAppState
 from parley.gui.candidates import Candidates
 from parley.gui.commands import Commands
@@ -16,6 +16,9 @@ from parley.gui.events import MembersTold
 
 MOST_ASKED = 20_000
 """Of a channel with more members, those are found that this device knows."""
+
+SILENT_EVERYONE = Conversation(EVERYONE.conversation_id, ConversationKind.EVERYONE, member_count=1)
+"""The conversation of everyone before its first message. Nobody has told its members."""
 
 
 class ChannelMembers(QObject):
@@ -73,6 +76,9 @@ class ChannelMembers(QObject):
 
     def _open_channel(self) -> Conversation | None:
         key, chats = self._app_state.open_key, self._app_state.chats
-        found = None if key is None else chats.conversations.look(key).conversation
-        is_channel = found is not None and found.kind in (ConversationKind.CHANNEL, ConversationKind.EVERYONE)
-        return found if is_channel else None
+        if key is None:
+            return None
+        found = chats.conversations.look(key).conversation
+        if found is None and key.conversation_id == EVERYONE.conversation_id:
+            return SILENT_EVERYONE
+        return found if found is not None and found.is_shared else None
