@@ -42,15 +42,15 @@ class PendingAnswers:
         return answer
 
     def succeed(self, token: int, result: object) -> None:
-        """Give a caller its answer, unless it has left."""
+        """Give a caller its answer, unless it has left, or does not wait for it any more."""
         answer = self._waiting.pop(token, None)
-        if answer is not None:
+        if answer is not None and not answer.done():
             answer.set_result(result)
 
     def fail(self, token: int, error: Exception) -> None:
-        """Give a caller an error, unless it has left."""
+        """Give a caller an error, unless it has left, or does not wait for it any more."""
         answer = self._waiting.pop(token, None)
-        if answer is not None:
+        if answer is not None and not answer.done():
             answer.set_exception(error)
 
     def cancel_all(self) -> None:

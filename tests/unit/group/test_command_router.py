@@ -219,7 +219,35 @@ async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> Non
     assert node == THIRD
     answer.set_result(applied_reply())
     assert (await submitting).results == DONE.results
-    assert never_answered.cancelled()
+    assert isinstance(never_answered.exception(), OutcomeUnknownError)
+
+
+async def test_a_change_of_term_alone_does_not_end_the_wait_for_a_leader_and_the_next_change_is_seen() -> None:
+    router, replica, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    for _ in range(2):
+        replica.elect(OTHER)
+        await asyncio.sleep(0)
+    assert not answer.done()
+    replica.elect(THIRD)
+    node, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert (node, (await submitting).results) == (THIRD, DONE.results)
+
+
+async def test_a_change_of_leader_ends_the_waits_for_the_former_leader_only() -> None:
+    router, replica, forwarder = make(leader=OTHER)
+    first = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    await forwarder.next_request()
+    replica.elect(THIRD)  # the waits for OTHER end at the next turn
+    second = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    while len(forwarder.sent) < 3:
+        await forwarder.next_request()
+    assert [node for node, _ in forwarder.sent[1:]] == [THIRD, THIRD]
+    for _, answer in forwarder.sent[1:]:
+        answer.set_result(applied_reply())
+    assert [one.results for one in (await first, await second)] == [DONE.results] * 2
 
 
 async def test_a_deposed_leader_passes_its_own_unsettled_proposal_to_the_next() -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from parleyd.group import runner as runner_module
 from parleyd.group.answers import PendingAnswers
 from parleyd.group.effects import Effect, MakeSnapshot, RoleChanged
+from parleyd.group.errors import NotLeaderError, OutcomeUnknownError
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.inputs import Input, TimePassed
@@ -79,6 +80,17 @@ async def test_a_caller_that_goes_away_withdraws_and_one_that_was_answered_does_
     answers.succeed(gone.token, 8)
     assert withdrawn == [gone.token]
     assert await answered == 7
+
+
+async def test_a_caller_whose_wait_somebody_else_ended_is_left_alone() -> None:
+    answers = PendingAnswers(lambda _: None)
+    first, second = answers.expect(), answers.expect()
+    for ended in (first, second):
+        ended.set_exception(OutcomeUnknownError("the leader changed"))
+    answers.succeed(first.token, 7)
+    answers.fail(second.token, NotLeaderError("no leader is known"))
+    assert isinstance(first.exception(), OutcomeUnknownError)
+    assert isinstance(second.exception(), OutcomeUnknownError)
 
 
 class AskingGroup(LateGroup):
