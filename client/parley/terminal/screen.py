@@ -228,6 +228,7 @@ class PromptScreen:
             complete_style=CompleteStyle.READLINE_LIKE,
             bottom_toolbar=lambda: view.status_line,
             erase_when_done=True,
+            enable_suspend=True,
             style=STYLE,
             input=self._keys,
             output=self._output,

@@ -35,6 +35,12 @@ class Terminal:
         """Whether the terminal has the modes that it had before the command, among them echo."""
         return termios.tcgetattr(self._keyboard) == self._modes
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed, and gives it to a program line by line."""
+        flags = termios.tcgetattr(self._keyboard)[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
+
     def read(self) -> None:
         with contextlib.suppress(OSError):
             self._shown += os.read(self._keyboard, 65_536)

@@ -82,6 +82,29 @@ async def test_a_stopped_chat_leaves_the_terminal_and_takes_it_again_and_a_close
             assert [view.body for view in await client.outgoing()] == ["half typed, then sent"]
 
 
+async def test_ctrl_z_stops_the_chat_in_lines_too_and_sends_no_character(tmp_path: Path) -> None:
+    async with (
+        signed_in(tmp_path) as (cluster, parley),
+        on_terminal(parley.environment, "chat", "--lines", "bob", in_shell=True) as terminal,
+    ):
+        await terminal.shows("anna → bob>")
+        await terminal.shows("There are no messages")
+        terminal.type(b"half typed")
+        await terminal.shows("half typed")
+        watched = Watched(terminal)
+        terminal.type(b"\x1a")
+        await watched.shows("stopped")
+        assert terminal.echoes
+        store(cluster, "meanwhile")
+        watched = Watched(terminal)
+        terminal.type(b"\n")
+        await watched.shows("half typed", "meanwhile")
+        terminal.type(b", then sent\r")
+        await until(lambda: cluster.bodies_for("bob") == ["half typed, then sent"], "it went out")
+        terminal.type(b"\x04")
+        assert await terminal.end() == ExitCode.OK
+
+
 async def test_a_terminal_that_takes_nothing_stops_neither_the_client_nor_its_end(tmp_path: Path) -> None:
     async with (
         signed_in(tmp_path) as (cluster, parley),
