@@ -19,7 +19,7 @@ OPERATOR_TOKEN = "x-parley-operator"  # noqa: S105 - the metadata key
 _CHANNEL_OPTIONS = (
     # A node that comes back is seen at once, not after a backoff that grew while it was away.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # an attempt is given up then
     ("grpc.max_reconnect_backoff_ms", 300),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

@@ -26,10 +26,11 @@ CHUNK_BYTES = 65_536
 
 @dataclass(slots=True)
 class Relay:
-    """Passes connections on to one address, or refuses and breaks them all."""
+    """Passes connections on to one address, or refuses and breaks them all. Each way of a line takes `way_s`."""
 
     target: str
     port: int = 0
+    way_s: float = 0.0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
@@ -64,14 +65,15 @@ class Relay:
             return
         self._writers |= {writer, there[1]}
         try:
-            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+            await asyncio.gather(_copy(reader, there[1], self.way_s), _copy(there[0], writer, self.way_s))
         finally:
             self._writers -= {writer, there[1]}
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way_s: float) -> None:
     try:
         while content := await reader.read(CHUNK_BYTES):
+            await asyncio.sleep(way_s)
             writer.write(content)
             await writer.drain()
     except OSError:

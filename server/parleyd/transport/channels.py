@@ -49,7 +49,8 @@ CHANNEL_OPTIONS: Options = [
     # By default, channels with equal options share a connection and its backoff (grpc issue 20985).
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # An attempt is given up after this time. Handshakes over a long line, or of a busy node, take more than a second.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 ]
