@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,11 @@ def test_a_disk_that_cannot_be_measured_is_told_as_0(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="this system does not list open files")
 def test_open_files_are_counted(tmp_path: Path) -> None:
     before = count_open_files()
-    with (tmp_path / "one").open("w"), (tmp_path / "two").open("w"):
-        assert count_open_files() == before + 2
+    with ExitStack() as files:
+        for number in range(100):
+            files.enter_context((tmp_path / str(number)).open("w"))
+        # Threads of gRPC, from tests before this one, may close a socket meanwhile.
+        assert abs(count_open_files() - before - 100) < 20
 
 
 def test_durable_writes_are_told_by_the_median_of_the_last_ones(tmp_path: Path) -> None:
