@@ -177,6 +177,7 @@ class CommandRouter:
             return await answer
         finally:
             del self._asked[answer]
+            del answer  # its error has a traceback with this frame, and would refer to itself
 
     def _watch_role(self) -> None:
         """Have `_role_changed` called at the next change: once for all callers, which is a third of a call's time."""
@@ -190,6 +191,7 @@ class CommandRouter:
         for answer, asked in self._asked.items():
             if asked != leader and not answer.done():
                 answer.set_exception(OutcomeUnknownError("the leader changed before it answered"))
+                answer.exception()  # no remark if the caller leaves at this moment
         if self._asked:
             self._watch_role()
 

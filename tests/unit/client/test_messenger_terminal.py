@@ -100,7 +100,8 @@ async def test_ctrl_z_stops_the_chat_in_lines_too_and_sends_no_character(tmp_pat
         terminal.type(b"\n")
         await watched.shows("half typed", "meanwhile")
         terminal.type(b", then sent\r")
-        await until(lambda: cluster.bodies_for("bob") == ["half typed, then sent"], "it went out")
+        await terminal.shows("half typed, then sent ✓")
+        assert cluster.bodies_for("bob") == ["half typed, then sent"]
         terminal.type(b"\x04")
         assert await terminal.end() == ExitCode.OK
 
