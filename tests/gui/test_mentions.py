@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -22,11 +23,13 @@ from parley.gui.spans import link_ranges, mention_formats, mention_ranges
 from parley.gui.theme import DARK, LIGHT, Theme
 from parley.gui.thread_model import ThreadModel
 from parley.gui.window_settings import UNTIL_SWITCHED_OFF, Preview
+from parley.mentions import MAX_MENTIONS
 from tests.gui.scripted import WARD
 from tests.gui.test_channels import IN_WARD, channel_changes
 from tests.gui.test_main_window import Desktop, Keep, contrast
 
 WIDTH = 600
+LARGEST = 65_536
 
 
 @pytest.fixture
@@ -129,6 +132,20 @@ def test_a_name_on_two_lines_has_two_grounds(qtbot: QtBot) -> None:
     boxes = text.boxes(0, 61)
     assert len(boxes) == text.line_count > 1
     assert all(box.right() <= 201 for box in boxes)
+
+
+def test_many_mentions_in_a_text_of_very_many_lines_are_laid_out_at_once(qtbot: QtBot) -> None:
+    """Each mention once looked at each line. One message of a member held the window up for half a minute."""
+    body = ("@ann\n" * MAX_MENTIONS + "\n" * LARGEST)[:LARGEST]
+    named = tuple(Mention(at, at + 4, "ann", me=True) for at in range(0, 5 * MAX_MENTIONS, 5))
+    row = Row(1, 0, "ben", body, 1_790_000_000_000, mentions=named)
+    bubbles = BubbleDelegate(LIGHT, QFont())
+    start = time.process_time()
+    bubbles.height(replace(row, mentions=()), WIDTH)
+    plain = time.process_time()
+    layout = bubbles._layout(row, WIDTH)
+    assert len(layout.grounds) == MAX_MENTIONS
+    assert time.process_time() - plain < 2 * (plain - start) + 1.0, "little more than without mentions"
 
 
 def test_a_name_that_becomes_known_later_is_drawn_as_a_mention(desktop: Desktop) -> None:

@@ -137,15 +137,16 @@ class Paragraphs:
         """Return where the characters from `start` up to `end` are drawn, one box for each line. In UTF-16 units."""
         found: list[QRectF] = []
         for part in self._parts:
-            for number in range(part.layout.lineCount()):
-                line = part.layout.lineAt(number)
-                first = max(start - part.start, line.textStart())
-                last = min(end - part.start, line.textStart() + line.textLength())
+            first, last = max(0, start - part.start), end - part.start
+            line = part.layout.lineForTextPosition(first)  # a text may have a great many lines
+            while first < last and line.isValid() and line.textStart() < last:
+                first, behind = max(first, line.textStart()), line.textStart() + line.textLength()
                 box = QRectF()
-                for run in line.glyphRuns(first, last - first) if first < last else ():
+                for run in line.glyphRuns(first, min(last, behind) - first):
                     box = box.united(run.boundingRect())  # a line of two directions has several
                 if not box.isEmpty():
                     found.append(box.translated(0, part.top))
+                line = part.layout.lineAt(line.lineNumber() + 1)
         return found
 
     def _break_lines(self, layout: QTextLayout) -> None:
