@@ -3,6 +3,7 @@
 Texts are those of `parley.chat`. Here they get colours and a width.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
@@ -25,7 +26,7 @@ from parley.terminal.text import MARKS
 Piece = tuple[str, str]
 Line = tuple[Piece, ...]
 Styles = Sequence[tuple[int, int, str]]
-"""Parts of a text, from a place up to another one, with their style."""
+"""Parts of a text, from a place up to another one, with their style. They are in order."""
 
 UNREAD = "not read yet"
 _INDENT = 6
@@ -62,10 +63,12 @@ def _styles(row: Row, body: str) -> Styles:
     """Return the mentions of a text as places among its characters that are no spaces. Wrapping keeps these places."""
     before = len(body) - len(row.shown)
     found = []
+    counted = letters = 0
     for one in row.mentions:
-        start = _letters(body[: before + one.start])
+        letters += _letters(body[counted : before + one.start])
+        counted = before + one.start
         style = "class:mentions-me" if one.me and not row.mine else "class:mention"
-        found.append((start, start + one.end - one.start, style))
+        found.append((letters, letters + one.end - one.start, style))
     return found
 
 
@@ -75,14 +78,19 @@ def _letters(text: str) -> int:
 
 def _pieces(text: str, first: int, style: str, styles: Styles) -> Line:
     """Return a wrapped line of a text in its styles. `first` is the place of its first character."""
+    at = bisect_right(styles, first, key=lambda part: part[1])  # what ends before the line is not in it
+    if at == len(styles) or styles[at][0] >= first + len(text):
+        return ((style, text),) if text else ()
     pieces: list[Piece] = []
     place, start, now = first, 0, style
-    for at, char in enumerate(text):
+    for end, char in enumerate(text):
         is_space = char.isspace()  # no mention has one
-        wanted = style if is_space else next((one for begin, end, one in styles if begin <= place < end), style)
+        if at < len(styles) and place >= styles[at][1]:
+            at += 1
+        wanted = styles[at][2] if at < len(styles) and not is_space and styles[at][0] <= place else style
         if wanted != now:
-            pieces.append((now, text[start:at]))
-            start, now = at, wanted
+            pieces.append((now, text[start:end]))
+            start, now = end, wanted
         place += not is_space
     pieces.append((now, text[start:]))
     return tuple(piece for piece in pieces if piece[1])

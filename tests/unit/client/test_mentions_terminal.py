@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ from prompt_toolkit.document import Document
 
 from parley import EVERYONE, Conversation, ConversationKind, Member, MessageStatus
 from parley.chat import ConversationItem, ConversationKey, Mention, Row
+from parley.mentions import MAX_MENTIONS
 from parley.terminal.messenger_lines import Line, item_lines, row_lines
 from parley.terminal.screen import Words
 from parley.terminal.text import conversation_line
@@ -22,6 +24,7 @@ from tests.unit.client.test_chat import view
 from tests.unit.client.test_command import signed_in
 
 TODAY = date(2026, 11, 28)
+LARGEST = 65_536
 ME, OTHER = "class:mentions-me", "class:mention"
 
 
@@ -66,6 +69,19 @@ def test_wrapping_loses_no_part_of_a_mention_and_changes_no_line(body: str, room
     lines = row_lines(row(body, "ann", "carl"), room, TODAY)
     assert plain(lines) == plain(row_lines(row(body), room, TODAY))
     assert ("".join(styled(lines, ME)), "".join(styled(lines, OTHER))) == ("@ann", "@carl")
+
+
+@pytest.mark.parametrize("rest", ["word " * LARGEST, "@ann" * LARGEST])
+def test_a_text_of_many_mentions_is_drawn_in_linear_time(rest: str) -> None:
+    """Each letter was once compared with each mention."""
+    body = ("@ann " * MAX_MENTIONS + rest)[:LARGEST]
+    found = tuple(Mention(at, at + 4, "ann", me=True) for at in range(0, 5 * MAX_MENTIONS, 5))
+    start = time.process_time()
+    plain(row_lines(row(body), 80, TODAY))
+    without = time.process_time() - start
+    lines = row_lines(row(body, mentions=found), 80, TODAY)
+    assert time.process_time() - start - without < 2 * without + 0.15
+    assert len(styled(lines, ME)) == MAX_MENTIONS
 
 
 def item(**more: object) -> ConversationItem:
