@@ -425,6 +425,20 @@ def test_a_channel_that_is_opened_anew_is_asked_for_anew(desktop: Desktop) -> No
     desktop.until(lambda: asked(desktop) == 2 and len(shown(desktop)) == MOST_SHOWN)
 
 
+def test_a_channel_that_is_not_large_any_more_offers_those_who_are_left(desktop: Desktop) -> None:
+    fill_the_hall(desktop, 9_998)
+    write(desktop, "@person00")
+    desktop.until(lambda: len(shown(desktop)) == MOST_SHOWN)
+    left = replace(HALL, members=(*HALL.members, Member(4)), member_count=3)
+    desktop.sdk.tell(lambda: desktop.sdk.publisher.changed(conversations=(left,)))
+    settle(desktop)
+    press(desktop, Qt.Key.Key_Backspace)
+    assert shown(desktop) == [], "these have left"
+    put(desktop, "")
+    write(desktop, "@")
+    assert len(shown(desktop)) == 2, "ben, and who joined since"
+
+
 def test_a_member_of_a_large_channel_that_was_deleted_meanwhile_is_not_offered(desktop: Desktop) -> None:
     fill_the_hall(desktop, 100)
     write(desktop, "@")

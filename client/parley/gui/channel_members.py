@@ -51,7 +51,8 @@ class ChannelMembers(QObject):
         channel, book = self._open_channel(), self._app_state.chats.book
         if channel is None:
             return []
-        if self._listed is not None and self._listed[0] == channel.id:
+        is_known_here = len(channel.members) >= channel.member_count
+        if self._listed is not None and self._listed[0] == channel.id and not is_known_here:
             known = self._listed[1]
         else:
             accounts = (book.get(member.account_id) for member in channel.members)
