@@ -271,7 +271,7 @@ class ChatView:
         self.chats.look_up(self._client, page.messages, conversations)
         self.chats.take_conversations(conversations)
         unread_ids = [message.id for message in page.messages if unread and message.id > page.read_up_to]
-        for message_id, line in text.page_lines(page, self.chats):
+        for message_id, line in text.page_lines(page, self.chats, text.chat_line):
             if unread_ids and message_id == unread_ids[0]:
                 self._quiet("Not read yet:")
             self._show(line)
@@ -336,9 +336,7 @@ class ChatView:
         return self.target is not None and self.chats.key_of(self.target).conversation_id == message.conversation_id
 
     def _incoming(self, message: Message) -> str:
-        line = text.message_line(message, self.chats)
-        if self.chats.conversations.look(conversation_key(message.conversation_id)).names_me(message, self.chats.book):
-            line += "   (mentions you)"
+        line = text.chat_line(message, self.chats)
         if message.mine or message.kind is not MessageKind.TEXT or self._is_open(message):
             return line
         channel = self.chats.item(conversation_key(message.conversation_id)).channel

@@ -1,6 +1,7 @@
 """The keys of the messenger. What is typed goes to the field; the list takes the arrows while it is active."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
 from prompt_toolkit.buffer import Buffer
@@ -120,6 +121,8 @@ def make_keys(deeds: Deeds, field: Buffer, guarded: Callable[[Callable[[], None]
 
 
 def _can_complete(field: Buffer) -> bool:
-    """Return whether there is something to complete at the cursor."""
-    event = CompleteEvent(completion_requested=True)
-    return any(True for _ in field.completer.get_completions(field.document, event))
+    """Return whether there is something to complete at the cursor. A name that stands there whole is nothing."""
+    document, event = field.document, CompleteEvent(completion_requested=True)
+    before, found = document.text_before_cursor, field.completer.get_completions(document, event)
+    whole = [before[len(before) + one.start_position :] == one.text for one in islice(found, 2)]
+    return bool(whole) and whole != [True]

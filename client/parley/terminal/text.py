@@ -1,7 +1,7 @@
 """Formats messages, conversations and settings as lines or JSON, without the escape sequences of other people."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,12 @@ def clock(at_ms: int) -> str:
     return line_time(at_ms, datetime.now().astimezone().date())
 
 
+def chat_line(message: Message, chats: Chats) -> str:
+    """Return a message as a chat in lines shows it. It has no colours, so words say that it mentions the person."""
+    named = chats.conversations.look(conversation_key(message.conversation_id)).names_me(message, chats.book)
+    return message_line(message, chats) + ("   (mentions you)" if named else "")
+
+
 def message_line(message: Message, chats: Chats) -> str:
     """Return a message as text. Later lines are indented. Where more than two receive it, the title is named, too."""
     at, title = clock(message.sent_at_ms), chats.title(conversation_key(message.conversation_id))
@@ -75,10 +81,12 @@ def message_line(message: Message, chats: Chats) -> str:
     return f"{at} {who}: {body}"
 
 
-def page_lines(page: HistoryPage, chats: Chats) -> Iterator[tuple[int, str]]:
+def page_lines(
+    page: HistoryPage, chats: Chats, line: Callable[[Message, Chats], str] = message_line
+) -> Iterator[tuple[int, str]]:
     """Yield the lines of a page, each with its message id, and 0 for what the cluster does not have any more."""
     for one in in_order(page):
-        yield (0, lost_line(one)) if isinstance(one, LostMessage) else (one.id, message_line(one, chats))
+        yield (0, lost_line(one)) if isinstance(one, LostMessage) else (one.id, line(one, chats))
 
 
 def lost_line(one: LostMessage) -> str:

@@ -63,6 +63,12 @@ class Screen:
         assert self._screen._desk is not None
         return self._screen._desk._field.text
 
+    @property
+    def chooses(self) -> bool:
+        """Return true while the keys go to the list."""
+        assert self._screen._desk is not None
+        return self._screen._desk.in_list
+
     def has(self, *parts: str) -> bool:
         return any(all(part in line for part in parts) for line in self.lines)
 

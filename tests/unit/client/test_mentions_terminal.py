@@ -139,6 +139,9 @@ async def test_the_chat_says_that_a_message_of_another_conversation_mentions_the
         await shown.expect("bob in Ward: @anna come   (mentions you)", f"(answer: /to #{channel})")
         shown.cluster.store(accounts["bob"], channel, "@annabel come")
         await shown.expect("@annabel come   (answer")
+        await shown.view.take(f"/to #{channel}")
+        await shown.view.take("/history")
+        assert [line.endswith("come   (mentions you)") for line in shown.lines[-2:]] == [True, False]
 
 
 async def test_the_messenger_counts_highlights_and_completes_mentions(tmp_path: Path) -> None:
@@ -153,7 +156,9 @@ async def test_the_messenger_counts_highlights_and_completes_mentions(tmp_path: 
         await screen.hides("1 @1")
         screen.type("see @c\t")
         await until(lambda: screen.field == "see @carl", "the name is completed")
-        screen.type(" there\t")
+        screen.type("\t")
+        await until(lambda: screen.chooses, "Tab goes to the list behind a name that is whole")
+        screen.type("\t there\t")
         await screen.shows("see @carl there")
         assert screen.field == "see @carl there", "Tab goes to the list where nothing can be completed"
 
