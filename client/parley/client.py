@@ -265,6 +265,10 @@ class ParleyClient:
         """Return an account as this device knows it, or None. This sends no request."""
         return None if self._account is None else self._account.known.account(account_id)
 
+    def account_named(self, name: str) -> Account | None:
+        """Return the account that has a name now, as this device knows it, or None. This sends no request."""
+        return None if self._account is None else self._account.known.account_named(name)
+
     # ---- messages
 
     async def send(self, target: str | Target, body: str, *, urgent: bool = False) -> OutgoingMessage:

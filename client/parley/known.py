@@ -6,9 +6,12 @@ ago are removed first.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from parley.device.directory import KEEP_ACCOUNTS, KEEP_CONVERSATIONS
 from parley.model import Account, Conversation, Member, MemberRole, Receipt, ReceiptCounts
+
+T = TypeVar("T")
 
 
 class Known:
@@ -16,11 +19,17 @@ class Known:
 
     def __init__(self) -> None:
         self._accounts: dict[int, Account] = {}
+        self._ids: dict[str, int] = {}  # of each name the newest account, because a name is given anew
         self._conversations: dict[int, Conversation] = {}
 
     def account(self, account_id: int) -> Account | None:
         """Return an account, or None if it is not known."""
         return self._accounts.get(account_id)
+
+    def account_named(self, name: str) -> Account | None:
+        """Return the account that has a name now, whatever its case, or None if it is not known."""
+        account = self._accounts.get(self._ids.get(name.casefold(), 0))
+        return None if account is None or account.deleted else account
 
     def conversation(self, conversation_id: int) -> Conversation | None:
         """Return kind, title and members of a conversation, or None if it is not known."""
@@ -32,7 +41,11 @@ class Known:
         for account in changed:
             self._accounts.pop(account.id, None)
             self._accounts[account.id] = account
-        _keep_newest(self._accounts, KEEP_ACCOUNTS)
+            name = account.name.casefold()
+            self._ids[name] = max(account.id, self._ids.get(name, 0))
+        for gone in _keep_newest(self._accounts, KEEP_ACCOUNTS):
+            if self._ids.get(gone.name.casefold()) == gone.id:
+                del self._ids[gone.name.casefold()]
         return changed
 
     def learn_conversations(self, conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
@@ -124,6 +137,6 @@ def _ordered(members: Iterable[Member]) -> tuple[Member, ...]:
     return tuple(sorted(members, key=lambda member: member.account_id))
 
 
-def _keep_newest(table: dict[int, Account] | dict[int, Conversation], limit: int) -> None:
-    for oldest in list(table)[: max(0, len(table) - limit)]:
-        del table[oldest]
+def _keep_newest(table: dict[int, T], limit: int) -> list[T]:
+    """Remove the oldest entries beyond `limit`. Return them."""
+    return [table.pop(oldest) for oldest in list(table)[: max(0, len(table) - limit)]]

@@ -416,6 +416,9 @@ class ScriptedClient:
     def account(self, account_id: int) -> Account | None:
         return self.sdk.more.get(account_id) or next((one for one in PEOPLE if one.id == account_id), None)
 
+    def account_named(self, name: str) -> Account | None:
+        return next((one for one in (*self.sdk.more.values(), *PEOPLE) if one.name == name.casefold()), None)
+
     def conversation(self, conversation_id: int) -> Conversation | None:
         return KNOWN.get(conversation_id)
 

@@ -11,9 +11,11 @@ import apsw
 import pytest
 
 from parley import EVERYONE, Conversation, ConversationKind, HistoryPage, Member, MessageKind, Receipt, Target
+from parley.chat import Chats, conversation_key
 from parley.device import directory, inbox, lost, restored, schema
 from parley.device.restored import Evidence
 from parley.known import Known
+from parley.terminal.text import message_record
 from parley.wire.position import Life, Position
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import make_client, signed_in
@@ -141,6 +143,27 @@ def test_known_conversations_hold_no_mentions(path: Path) -> None:
     assert found is not None
     assert found.mentions == ()
     assert not known.learn_conversations([replace(channel(OPS), mentions=(2,))]), "a count is no change of it"
+
+
+async def test_a_front_end_finds_the_mentions_that_the_device_finds(tmp_path: Path) -> None:
+    """A front end once knew only members and senders: it told anna of a mention of anna-2."""
+    async with running_cluster(("n1",)) as cluster:
+        async with signed_in(cluster, tmp_path / "other", "anna-2"):
+            pass
+        async with signed_in(cluster, tmp_path / "bob", "bob") as bob, signed_in(cluster, tmp_path / "anna") as anna:
+            assert len(await anna.list_accounts("anna*")) == 2
+            ops = Target(conversation_id=await anna.create_channel("Ops", ["bob"]))
+            await (await bob.send(ops, "@Anna-2 come")).accepted(10)
+            chats = Chats("anna")
+            async with asyncio.timeout(20), await anna.messages() as reader:
+                while (said := await anext(reader)).body != "@Anna-2 come":
+                    pass
+            chats.look_up(anna, (said,))
+            chats.take_arrived((said,))
+            assert message_record(said, chats)["mentions_me"] is False
+            assert chats.item(conversation_key(ops.conversation_id)).mentions == 0
+            [kept] = [one for one in await anna.cached_conversations() if one.id == ops.conversation_id]
+            assert (kept.unread, kept.mentions) == (1, ())
 
 
 async def test_mentions_that_came_while_nobody_looked_are_listed_with_and_without_a_cluster(tmp_path: Path) -> None:

@@ -244,3 +244,18 @@ async def test_too_many_changes_become_a_request_to_read_again(monkeypatch: pyte
     monkeypatch.setattr("parley.state_publisher.MAX_PENDING", 3)
     change = await take(StatePublisher(), {"accounts": tuple(account(i, f"u{i}") for i in range(1, 6))})
     assert (change.reload, change.accounts) == (True, ())
+
+
+def test_an_account_is_known_by_the_name_that_it_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Known()
+    known.learn_accounts([account(2, "bob"), account(3, "carl")])
+    assert known.account_named("BOB") == account(2, "bob")
+    assert known.account_named("dora") is None
+    known.learn_accounts([account(9, "Bob"), replace(account(2, "bob"), deleted=True)])
+    assert known.account_named("bob") == account(9, "Bob")
+    known.learn_accounts([replace(account(9, "Bob"), deleted=True)])
+    assert known.account_named("bob") is None
+    monkeypatch.setattr("parley.known.KEEP_ACCOUNTS", 1)
+    known.learn_accounts([account(10, "dora")])
+    assert (known.account_named("carl"), known.account_named("dora")) == (None, account(10, "dora"))
+    assert known._ids == {"dora": 10}
