@@ -30,6 +30,9 @@ class MessageStatus(IntEnum):
         return self in (MessageStatus.FAILED, MessageStatus.UNKNOWN)
 
 
+MAX_UNREAD_MENTIONS: Final = 1000
+"""How many unread mentions of one conversation are counted: the newest."""
+
 FINAL = frozenset(MessageStatus) - {MessageStatus.WAITING, MessageStatus.SENDING}
 
 

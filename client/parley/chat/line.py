@@ -19,6 +19,7 @@ from parley.mentions import names_account
 from parley.model import (
     EVERYONE,
     FINAL,
+    MAX_UNREAD_MENTIONS,
     Account,
     Conversation,
     ConversationKind,
@@ -323,12 +324,14 @@ class ConversationLine:
     def count(self, fresh: Sequence[Message], book: AccountBook) -> None:
         """Count messages as unread, and those that name the own account as mentions."""
         self.arrived += [message.id for message in fresh]
-        self._mention([message.id for message in fresh if self.names_me(message, book)])
+        if named := [message.id for message in fresh if self.names_me(message, book)]:
+            self._mention(named)
 
     def _mention(self, message_ids: Iterable[int]) -> None:
-        """Count these mentions, too, and none any more that was read or removed."""
+        """Count these mentions, too, and none any more that was read or removed. The newest ones are counted."""
         bound = max(self.read_up_to, self.removed_up_to)
-        self.mentions[:] = sorted(one for one in {*self.mentions, *message_ids} if one > bound)
+        found = sorted(one for one in {*self.mentions, *message_ids} if one > bound)
+        self.mentions[:] = found[-MAX_UNREAD_MENTIONS:]
         self._changed()
 
     def take_own(self, one: Outgoing) -> None:

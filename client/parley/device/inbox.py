@@ -17,12 +17,11 @@ import apsw
 from parley.device import directory, lost, mentioned, outbox, removals
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
-from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
+from parley.model import MAX_UNREAD_MENTIONS, Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
 
 KEEP_MESSAGES = 100_000
 MAX_UNREAD = 1_000_000
 MAX_ID = 9223372036854775807
-MAX_MENTIONS = 1000
 
 _COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects, urgent"
 _KINDS = (int, int, int, int, str, int, int, str, int)
@@ -257,15 +256,15 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
 def unread_mentions(connection: apsw.Connection, read_up_to: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
     """Return the ids of unread messages that name the own account, in order, by conversation.
 
-    The read position is the higher one of the given one and this device's. Of one conversation the newest MAX_MENTIONS
-    are returned. Conversations without any are left out.
+    The read position is the higher one of the given one and this device's. Of one conversation the newest
+    MAX_UNREAD_MENTIONS are returned. Conversations without any are left out.
     """
     found = """json((SELECT json_group_array(id) FROM (
                  SELECT id FROM inbox WHERE conversation_id = p.key AND mentions_me = 1
                  AND id > max(p.value, coalesce((SELECT up_to FROM reads WHERE conversation_id = p.key), 0))
                  ORDER BY id DESC LIMIT ?2)))"""
     rest = "FROM (SELECT CAST(key AS INTEGER) AS key, value FROM json_each(?1)) AS p"
-    rows = fetch(connection, f"p.key, {found}", rest, (json.dumps(read_up_to), MAX_MENTIONS))
+    rows = fetch(connection, f"p.key, {found}", rest, (json.dumps(read_up_to), MAX_UNREAD_MENTIONS))
     return {id_: tuple(sorted(check_row(ids, [int] * len(ids)))) for id_, ids in rows if ids}
 
 

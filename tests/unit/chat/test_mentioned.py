@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from parley import EVERYONE, Account, Conversation, ConversationKind, Member, Message, MessageKind, MessageStatus
 from parley.chat import Chats, Mention, Noticed, Output, Row, conversation_key
+from parley.model import MAX_UNREAD_MENTIONS
 from tests.unit.chat.people import ANN, BEN, PEOPLE, WARD, channel, direct, event, message, own, page
 from tests.unit.chat.test_chats import WARD_KEY, chats
 
@@ -57,6 +58,17 @@ def test_what_was_listed_and_what_arrived_is_counted_once() -> None:
     assert count(made) == 3
     made.take_list((channel(last=said(3), unread=3),))
     assert count(made) == 3, "a list that says nothing of mentions takes none away"
+
+
+def test_of_very_many_mentions_the_newest_are_counted_as_they_come() -> None:
+    """As many as a list has. Without a bound, each message was compared with all of them."""
+    made = chats(channel((BEN, 0, 0)))
+    for first in range(1, MAX_UNREAD_MENTIONS + 2, 7):
+        made.take_arrived(tuple(said(number) for number in range(first, first + 7)))
+    assert count(made) == MAX_UNREAD_MENTIONS
+    made.saw(WARD_KEY, 7)
+    assert made.item(WARD_KEY).unread == first + 6 - 7
+    assert made.conversations.look(WARD_KEY).mentions[-1] == first + 6
 
 
 def test_what_was_read_here_or_elsewhere_does_not_count_any_more() -> None:

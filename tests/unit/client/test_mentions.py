@@ -87,7 +87,7 @@ def test_what_was_read_here_or_on_another_device_is_no_mention_any_more(path: Pa
 
 
 def test_of_very_many_mentions_the_newest_are_listed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "MAX_MENTIONS", 2)
+    monkeypatch.setattr(inbox, "MAX_UNREAD_MENTIONS", 2)
     with closing(schema.open_database(path)) as file:
         store(file, "@anna", "@anna", "@anna")
         assert listed(file) == (2, 3)
