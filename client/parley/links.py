@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 
-_LINK = re.compile(r"https?://[^\s<>\"'\x00-\x20]+", re.IGNORECASE)
+_UNSAFE = "\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffd\U000e0000-\U000e007f"
+"""Characters that a front end shows as U+FFFD, and that one. So a link ends at the same place before and after."""
+_LINK = re.compile(rf"https?://[^\s<>\"'{_UNSAFE}]+", re.IGNORECASE)
 _LINK_TAIL = ".,;:!?'\""
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from parley.chat import Mention, mentions
+from parley.chat import Mention, mentions, safe_body
 from parley.mentions import MAX_MENTIONS
 
 PEOPLE = {"ann", "ben", "ben-2", "a", "al.f", "x" * 64}
@@ -91,6 +91,13 @@ def test_scripts_without_spaces_may_touch_a_mention(text: str) -> None:
 def test_nothing_in_a_link_is_a_mention() -> None:
     assert named("https://example.org/@ben and @ann, https://example.org/(@ben) @ben") == ["ann", "ben"]
     assert named("https://example.org/x) @ben") == ["ben"]
+
+
+@pytest.mark.parametrize("char", [*map(chr, range(0x20)), "\x85", "\u2028", "\u202e", "\u2066", "\U000e0041", "\ufffd"])
+def test_a_text_and_what_is_shown_of_it_name_the_same_accounts(char: str) -> None:
+    """The device reads a text as it came, and a front end as it shows it."""
+    text = f"https://example.org/x{char}@ben {char}@ann{char} x{char}@al.f"
+    assert named(safe_body(text)) == named(text)
 
 
 def test_the_own_account_is_marked_whatever_its_case() -> None:
