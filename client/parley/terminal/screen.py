@@ -191,7 +191,8 @@ class Words(Completer):
         accounts = [book.get(member.account_id) for member in channel.members if member.account_id != book.own_id]
         names = [one.name for one in accounts if one is not None and not one.deleted]
         if len(channel.members) < channel.member_count:
-            names += [name for name in view.names if not name.startswith("#") and name != book.own_name]
+            known = map(book.find, view.names)  # no channel is found, and no account that was deleted since
+            names += [one.name for one in known if one is not None and one.id != book.own_id]
         return tuple(sorted(dict.fromkeys(names), key=str.casefold))
 
     def _names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from parley import EVERYONE, Conversation, ConversationKind, Member, MessageStatus
+from parley import EVERYONE, Account, Conversation, ConversationKind, Member, MessageStatus
 from parley.chat import ConversationItem, ConversationKey, Mention, Row
 from parley.mentions import MAX_MENTIONS
 from parley.terminal.messenger_lines import Line, item_lines, row_lines
@@ -129,6 +129,8 @@ async def test_of_a_large_channel_known_names_are_completed_too(tmp_path: Path) 
         shown.view.chats.take_conversations((everyone,))
         assert completions(words, "@c") == ["carl"]
         assert "anna" not in completions(words, "@")
+        shown.view.chats.take_accounts((Account(shown.cluster.accounts["carl"].id, "carl", deleted=True),))
+        assert completions(words, "@") == ["bob"]
 
 
 async def test_the_chat_says_that_a_message_of_another_conversation_mentions_the_person(tmp_path: Path) -> None:
