@@ -274,6 +274,13 @@ def test_an_at_sign_before_a_word_leaves_the_word_alone(desktop: Desktop) -> Non
     desktop.until(lambda: [one.body for one in desktop.sdk.outbox.values()] == ["@later"])
 
 
+def test_nobody_is_offered_right_before_another_mention(desktop: Desktop) -> None:
+    put(desktop, "@dana")
+    press(desktop, Qt.Key.Key_Home)
+    write(desktop, "@b")
+    assert shown(desktop) == [], "@ben@dana names nobody"
+
+
 def test_erasing_offers_again_and_moving_away_closes(desktop: Desktop) -> None:
     write(desktop, "@dx")
     assert shown(desktop) == []

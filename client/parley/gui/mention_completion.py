@@ -22,7 +22,7 @@ MOST_TYPED = 64  # letters of a name
 LOOK_BACK = 512  # letters before it, which say whether it is in a link
 
 _BEGUN = re.compile(rf"@([\w.-]{{0,{MOST_TYPED}}})$")
-_ENDS_LATER = re.compile(r"\w")
+_ENDS_LATER = re.compile(r"[\w@]")
 
 
 class MentionCompletion(QObject):
