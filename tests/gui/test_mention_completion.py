@@ -206,6 +206,15 @@ def test_escape_closes_the_list_only_and_it_stays_closed_for_this_mention(deskto
     desktop.until(lambda: [one.body for one in desktop.sdk.outbox.values()] == ["@be @d"])
 
 
+def test_a_list_that_was_closed_returns_with_the_next_message(desktop: Desktop) -> None:
+    write(desktop, "@d")
+    press(desktop, Qt.Key.Key_Escape)
+    press(desktop, Qt.Key.Key_Return)
+    desktop.until(lambda: [one.body for one in desktop.sdk.outbox.values()] == ["@d"])
+    write(desktop, "@b")
+    assert shown(desktop) == ["ben"]
+
+
 def test_escape_does_not_end_a_change_of_a_waiting_message(desktop: Desktop) -> None:
     desktop.type("first")
     desktop.until(lambda: [body for body, _ in desktop.rows][-1:] == ["first"])

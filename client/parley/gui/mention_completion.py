@@ -95,7 +95,11 @@ class MentionCompletion(QObject):
 
     def _moved(self) -> None:
         """Follow the text, whatever changed it. Only writing begins a mention."""
-        begun = self._begun() if self._start is not None else None
+        if self._start is None and self._closed is None:
+            return
+        begun = self._begun()
+        if begun is None or begun[0] != self._closed:
+            self._closed = None  # another text may have a mention there, as after sending
         if begun is None or begun[0] != self._start:
             self._end()
         elif self.list.isVisible():
