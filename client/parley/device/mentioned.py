@@ -17,6 +17,9 @@ from parley.model import Message, MessageKind
 COLUMN = "mentions_me INTEGER NOT NULL DEFAULT 0"
 INDEX = "CREATE INDEX inbox_mentions ON inbox (conversation_id, id) WHERE mentions_me = 1"
 
+MAX_QUESTIONS = 1000
+"""How many names of one batch are looked up one by one."""
+
 
 def mark(connection: apsw.Connection, messages: Sequence[Message]) -> None:
     """Mark those stored messages of others that name the own account. Most batches have no text with an `@`."""
@@ -37,13 +40,7 @@ def mark_stored(connection: apsw.Connection) -> None:
 
 
 def _mark(connection: apsw.Connection, texts: Iterable[tuple[tuple[int, int], str]]) -> None:
-    name, known = _own_name(connection), dict[str, bool]()
-
-    def is_name(candidate: str) -> bool:
-        if candidate not in known:
-            known[candidate] = _is_account(connection, candidate)
-        return known[candidate]
-
+    name, is_name = _own_name(connection), _Names(connection)
     found = [place for place, body in texts if names_account(body, name, is_name)]
     if found:
         connection.execute(
@@ -51,6 +48,27 @@ def _mark(connection: apsw.Connection, texts: Iterable[tuple[tuple[int, int], st
                (SELECT value ->> 0, value ->> 1 FROM json_each(?))""",
             (json.dumps(found),),
         )
+
+
+class _Names:
+    """Whether a candidate is the name of an account. A batch may have a great many candidates, as a text full of @ has.
+
+    Most batches ask a few times. After MAX_QUESTIONS all names are read at once.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, bool] = {}
+        self._all: set[str] | None = None
+
+    def __call__(self, candidate: str) -> bool:
+        candidate = candidate.casefold()
+        if self._all is None and candidate not in self._known:
+            if len(self._known) < MAX_QUESTIONS:
+                self._known[candidate] = _is_account(self._connection, candidate)
+            else:
+                self._all = _all_names(self._connection)
+        return candidate in self._all if self._all is not None else self._known[candidate]
 
 
 def _own_name(connection: apsw.Connection) -> str:
@@ -63,3 +81,7 @@ def _own_name(connection: apsw.Connection) -> str:
 
 def _is_account(connection: apsw.Connection, name: str) -> bool:
     return bool(connection.execute("SELECT 1 FROM accounts WHERE name = ? AND NOT deleted", (name,)).fetchall())
+
+
+def _all_names(connection: apsw.Connection) -> set[str]:
+    return {str(name).casefold() for (name,) in connection.execute("SELECT name FROM accounts WHERE NOT deleted")}

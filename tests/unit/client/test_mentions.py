@@ -67,6 +67,27 @@ def test_everyone_is_mentioned_in_and_a_direct_conversation_never(path: Path) ->
         assert listed(file, 7) == ()
 
 
+def test_texts_of_very_many_candidates_ask_the_file_a_bounded_number_of_times(path: Path) -> None:
+    """Each candidate was a statement: more than a second of the store's thread for the texts of one page."""
+    with closing(schema.open_database(path)) as file:
+        directory.learn(
+            file, [account(3, "anna-2"), account(4, "anna."), replace(account(5, "anna.x"), deleted=True)], []
+        )
+        candidates = [f"@{number:04x}" + "".join(f".{at}" for at in range(10)) for number in range(400)]
+        bodies = (" ".join([*candidates, "@Anna-2", "@ANNA."]), " ".join([*candidates, "@anna.x"]))
+        statements: list[str] = []
+
+        def count(_: apsw.Cursor, statement: str, bindings: object) -> bool:
+            statements.append(statement)
+            return True
+
+        file.exec_trace = count
+        store(file, *bodies)
+        file.exec_trace = None
+        assert len(statements) < 1100
+        assert listed(file) == (2,)
+
+
 def test_a_message_that_comes_again_is_counted_once(path: Path) -> None:
     with closing(schema.open_database(path)) as file:
         store(file, "@anna")
