@@ -319,7 +319,7 @@ class Chats:
         out: list[Output] = []
         if fresh and not looking and not before and key == self.open_key and thread is not None:
             out += self._edited(key, thread.set_divider(thread.last_message_id))  # somebody writes while nobody looks
-        line.count(fresh, self.book)
+        line.count(fresh, messages, self.book)
         if thread is not None:
             out += self._edited(key, thread.arrive(messages))
         if (noticed := line.noticed(fresh)) and not looking:

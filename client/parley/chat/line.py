@@ -321,10 +321,13 @@ class ConversationLine:
                 fresh.append(message)
         return fresh
 
-    def count(self, fresh: Sequence[Message], book: AccountBook) -> None:
-        """Count messages as unread, and those that name the own account as mentions."""
+    def count(self, fresh: Sequence[Message], arrived: Sequence[Message], book: AccountBook) -> None:
+        """Count `fresh` messages as unread, and those that name the own account, of all that arrived, as mentions.
+
+        The cluster's list counts as unread what has not arrived yet, but only this device finds mentions in it.
+        """
         self.arrived += [message.id for message in fresh]
-        if named := [message.id for message in fresh if self.names_me(message, book)]:
+        if named := [message.id for message in arrived if self.names_me(message, book)]:
             self._mention(named)
 
     def _mention(self, message_ids: Iterable[int]) -> None:

@@ -60,6 +60,15 @@ def test_what_was_listed_and_what_arrived_is_counted_once() -> None:
     assert count(made) == 3, "a list that says nothing of mentions takes none away"
 
 
+def test_a_mention_that_arrives_after_the_list_that_counts_it_is_a_mention() -> None:
+    """The list comes at once when a client connects, and what was written before comes with the stream."""
+    made = chats(channel((BEN, 0, 0), last=said(4), unread=3, read_up_to=1))
+    assert noticed(made.take_arrived((said(1), said(2), said(3, "calm"), said(4)))) == []
+    assert (made.item(WARD_KEY).unread, count(made)) == (3, 2)
+    made.saw(WARD_KEY, 4)
+    assert count(made) == 0
+
+
 def test_of_very_many_mentions_the_newest_are_counted_as_they_come() -> None:
     """As many as a list has. Without a bound, each message was compared with all of them."""
     made = chats(channel((BEN, 0, 0)))
