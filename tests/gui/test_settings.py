@@ -12,6 +12,8 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QMessageBox, Q
 from pytestqt.qtbot import QtBot
 
 from parley import Target
+from parley.chat import ConversationKey
+from parley.gui import events
 from parley.gui.icons import app_icon, counted_icon
 from parley.gui.main_window import MainWindow
 from parley.gui.news import News
@@ -208,6 +210,21 @@ def test_messages_beyond_the_kept_previews_are_counted(desktop: Desktop) -> None
         notifier.notice(key, "Ben", [News("message")] * 100)
     desktop.until(lambda: shown)
     assert shown == [("Ben", "500 new messages")]
+
+
+def test_after_the_end_of_a_session_nothing_of_it_is_notified_and_a_click_opens_nothing(desktop: Desktop) -> None:
+    shown = desktop.announced()
+    notifier, key = desktop.window.notifier, desktop.window.app_state.chats.key_of(Target(account="ben"))
+    opened: list[ConversationKey] = []
+    notifier.opened.connect(opened.append)
+    notifier.notice(key, "Ben", [News("of the person before")])
+    desktop.window.app_state.apply(events.SignedOut("The session ended."))
+    notifier.notice(key, "Ben", [News("of the next person")])
+    desktop.until(lambda: shown)
+    assert shown == [("Ben", "of the next person")]
+    desktop.window.app_state.apply(events.SignedOut("The session ended."))
+    notifier.clicked()
+    assert opened == []
 
 
 def test_messages_that_never_pause_are_notified_of_all_the_same(desktop: Desktop) -> None:

@@ -108,9 +108,7 @@ class MainWindow(QMainWindow):
         return self._commands
 
     def _timer(self, interval_ms: int, then: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(interval_ms)
+        timer = QTimer(self, singleShot=True, interval=interval_ms)
         timer.timeout.connect(then)
         return timer
 
@@ -137,6 +135,7 @@ class MainWindow(QMainWindow):
     def page_changed(self) -> None:
         """Show the sign-in page or the chat page."""
         chatting = self.app_state.page is VisiblePage.CHAT
+        self.notifier.forget()
         self.pages.setCurrentWidget(self.chat if chatting else self.sign_in)
         self.status.setVisible(chatting)
         self.chat.rows.show([])

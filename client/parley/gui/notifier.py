@@ -127,6 +127,12 @@ class Notifier(QObject):
         if not self._limit.isActive():
             self._limit.start()
 
+    def forget(self) -> None:
+        """Show nothing of what came: somebody else may be at the window now, or the conversations are others."""
+        self._pause.stop()
+        self._limit.stop()
+        self._waiting, self._latest = {}, None
+
     def count(self, unread: int, mentions: int) -> None:
         """Show the number of unread messages on the icons of the window. The tray also says how many are mentions."""
         if (unread, mentions) == (self.unread, self.mentions):
