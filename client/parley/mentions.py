@@ -80,6 +80,12 @@ def names_account(body: str, name: str, is_name: Callable[[str], bool]) -> bool:
     return any(one.me for one in found)
 
 
+def can_begin(before: str) -> bool:
+    """Return whether an `@` after this text begins a mention, for the completion of names."""
+    found = mentions(f"{before}@x", lambda name: name == "x")  # x stands for a name
+    return bool(found) and found[-1].start == len(before)
+
+
 def _is_within_word(char: str) -> bool:
     """Return whether an `@` after this character is in the middle of a word or an address."""
     if _NO_SPACES.match(char):

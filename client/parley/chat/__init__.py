@@ -62,7 +62,7 @@ from parley.chat.times import clock_time, day_label, forget_zone, line_time, lis
 from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_text
 from parley.chat.typists import SHOWN_S, Typists, typing_text
 from parley.links import Link, links
-from parley.mentions import Mention, mentions
+from parley.mentions import Mention, can_begin, mentions
 
 __all__ = [
     "AHEAD_ROWS",
@@ -105,6 +105,7 @@ __all__ = [
     "account_key",
     "account_label",
     "add_command",
+    "can_begin",
     "certificate_lines",
     "channel_line",
     "clock_time",

@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt
 from PySide6.QtGui import QKeyEvent, QTextCursor
 
 from parley import Account
-from parley.chat import mentions
+from parley.chat import can_begin
 from parley.gui.channel_members import ChannelMembers
 from parley.gui.chat import ChatPage
 from parley.gui.mention_list import MentionList, announce
@@ -127,7 +127,7 @@ class MentionCompletion(QObject):
         before = units[max(0, at - 2 * LOOK_BACK) : at].decode("utf-16-le", "replace")
         after = units[at : at + 2].decode("utf-16-le", "replace")
         found = _BEGUN.search(before)
-        if found is None or _ENDS_LATER.match(after) or not _can_begin(before[: found.start()]):
+        if found is None or _ENDS_LATER.match(after) or not can_begin(before[: found.start()]):
             return None
         return cursor.position() - utf16_length(found[0]), found[1]
 
@@ -177,9 +177,3 @@ class MentionCompletion(QObject):
         if self._editor.document().characterAt(cursor.position()) == " ":
             cursor.movePosition(QTextCursor.MoveOperation.Right)
         self._editor.setTextCursor(cursor)
-
-
-def _can_begin(before: str) -> bool:
-    """Return whether an `@` after this text begins a mention."""
-    found = mentions(f"{before}@x", lambda name: name == "x")
-    return bool(found) and found[-1].start == len(before)

@@ -20,7 +20,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
-from parley.chat import mentions
+from parley.chat import can_begin
 from parley.terminal.chat_view import ChatView
 from parley.terminal.standard_streams import StandardStreamError
 
@@ -175,8 +175,7 @@ class Words(Completer):
         typed = before[start + 1 :]
         if start < 0 or not _BEGINNING.fullmatch(typed):
             return
-        found = mentions(f"{before[:start]}@x", lambda _: True)  # x stands for a name
-        if found and found[-1].start == start:
+        if can_begin(before[:start]):
             for name in self._members():
                 if name.casefold().startswith(typed.casefold()):
                     yield Completion(name, start_position=-len(typed))

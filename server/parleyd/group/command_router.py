@@ -180,7 +180,7 @@ class CommandRouter:
             del answer  # its error has a traceback with this frame, and would refer to itself
 
     def _watch_role(self) -> None:
-        """Have `_role_changed` called at the next change: once for all callers, which is a third of a call's time."""
+        """Have `_role_changed` called at the next change: once, because a wait in each call took half of its time."""
         change = self._replica.next_role_change()
         if change is not self._watched:
             self._watched = change
