@@ -1,7 +1,7 @@
 """How tests are handed to pytest-xdist's workers when one of them dies: what it ran has failed, the rest goes on.
 
 As of 3.8, xdist runs the test that killed a worker again, and hands the new worker one test where it starts the first
-only when it has two: the run would never end.
+only when it has two: the run would never end. It also hands tests to a worker that does not know them yet.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ class LastingGroupScheduling(LoadGroupScheduling):  # type: ignore[misc]
                 del units[scope]
         super().remove_node(node)
         return crashed
+
+    def _reschedule(self, node: Any) -> None:
+        """Leave out a worker that still collects: it cannot be told anything. `schedule` comes when it has."""
+        if node in self.registered_collections:
+            super()._reschedule(node)
 
     def _assign_work_unit(self, node: Any) -> None:
         """Give a worker its next tests. One that died a moment ago cannot be told: `remove_node` takes them back."""
