@@ -55,7 +55,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
-from parley.own_views import put_away, remove, set_muted, with_mentions, without_removed
+from parley.own_views import put_away, remove, set_muted, with_own_marks, without_removed
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -360,7 +360,7 @@ class ParleyClient:
         except UnreachableError:
             return await self.cached_conversations(limit=limit)
         account.learn(accounts=accounts, conversations=found)
-        return await with_mentions(found, account)
+        return await with_own_marks(found, account)
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         """Return the conversations that this device knows. This sends no request."""
@@ -547,7 +547,7 @@ class ParleyClient:
         return await asyncio.to_thread(kept_elsewhere, self._in_use().profile)
 
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:
-        """Wait until the cluster has all read positions of this device. Return false after `timeout` seconds."""
+        """Wait until all read positions of this device were sent. Return false after `timeout` seconds."""
         store = self._in_use().store
         try:
             async with asyncio.timeout(timeout):

@@ -1,6 +1,6 @@
 """What an account sets for its own view of a conversation: muted, put away or removed. This device records it, too.
 
-It also adds to lists of the cluster what only this device has: unread mentions.
+It also adds to lists of the cluster what only this device has: unread mentions, and what was read here just now.
 """
 
 from collections.abc import Sequence
@@ -65,11 +65,27 @@ async def remove(
     account.learn(removed=((conversation_id, up_to),))
 
 
-async def with_mentions(conversations: Sequence[Conversation], account: LocalAccount) -> tuple[Conversation, ...]:
-    """Return the cluster's list with the unread mentions that this device holds."""
-    positions = {one.id: one.read_up_to for one in conversations if one.is_shared}
-    found = await account.store.read(lambda c: inbox.unread_mentions(c, positions))
-    return tuple(replace(one, mentions=found.get(one.id, ())) for one in conversations)
+async def with_own_marks(conversations: Sequence[Conversation], account: LocalAccount) -> tuple[Conversation, ...]:
+    """Return the cluster's list with what this device knows better: what was read here, and unread mentions.
+
+    A read position is on its way to the cluster for a moment, and as long as there is no connection.
+    """
+    positions = {one.id: one.read_up_to for one in conversations}
+    read = await account.store.read(lambda c: inbox.read_above(c, positions))
+    here = {conversation_id: (up_to, between) for conversation_id, up_to, between in read}
+    shared = {one.id: one.read_up_to for one in conversations if one.is_shared}
+    mentions = await account.store.read(lambda c: inbox.unread_mentions(c, shared))
+    return tuple(
+        replace(_read_here(one, *here.get(one.id, (0, 0))), mentions=mentions.get(one.id, ())) for one in conversations
+    )
+
+
+def _read_here(conversation: Conversation, up_to: int, between: int) -> Conversation:
+    """Return a conversation as it is after the own read position `up_to`, with `between` messages read since."""
+    if up_to <= conversation.read_up_to:
+        return conversation
+    is_all = conversation.last is None or conversation.last.id <= up_to
+    return replace(conversation, read_up_to=up_to, unread=0 if is_all else max(0, conversation.unread - between))
 
 
 def without_removed(page: HistoryPage, account: LocalAccount) -> HistoryPage:

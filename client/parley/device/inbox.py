@@ -29,6 +29,7 @@ _OWN = f"""SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, 
            '[]' AS subjects, urgent FROM outbox
            WHERE message_id > 0 AND message_id > {removals.REMOVED_UP_TO} AND status = 3"""  # noqa: S608 - a constant
 _SOURCES = ("inbox", f"({_OWN})")  # what is known without the cluster: received messages, and own accepted ones
+_COUNTED = f"NOT mine AND kind = {int(MessageKind.TEXT)}"  # as the cluster counts unread messages
 _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements stay prepared
 
 
@@ -226,12 +227,13 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
     own_id = directory.own_id(connection)
     last = f"""(SELECT json_array({_COLUMNS}) FROM ({_first("c.id", "id > 0", "DESC", "1")}) AS k
                 ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - constants only
+    unread = f"""(SELECT count(*) FROM inbox WHERE conversation_id = found.id AND inbox.id > found.read_up_to
+                  AND {_COUNTED})"""  # noqa: S608 - constants only
     marked = """max(coalesce((SELECT up_to FROM reads WHERE conversation_id = c.id), 0),
                     coalesce((SELECT read_up_to FROM members WHERE conversation_id = c.id AND account_id = ?1), 0))"""
     rows = fetch(
         connection,
-        "id, json(last), read_up_to, (SELECT count(*) FROM inbox WHERE conversation_id = found.id "
-        "AND inbox.id > found.read_up_to AND NOT mine)",
+        f"id, json(last), read_up_to, {unread}",
         f"""FROM (SELECT c.id, {last} AS last, {marked} AS read_up_to, c.removed_up_to FROM conversations AS c
                   WHERE ?2 IN (0, c.id)) AS found
             WHERE last IS NOT NULL OR removed_up_to = 0 OR ?2 > 0
@@ -287,6 +289,19 @@ def read_positions(connection: apsw.Connection) -> list[tuple[int, int]]:
 
 
 MAX_READS_FETCHED = 256
+
+
+def read_above(connection: apsw.Connection, read_up_to: Mapping[int, int]) -> list[tuple[int, int, int]]:
+    """Return the read positions of this device above the given ones, by conversation.
+
+    Each is (conversation, message id, number of stored messages of others between the two positions).
+    """
+    between = f"""(SELECT count(*) FROM inbox WHERE conversation_id = p.key AND id > p.value AND id <= up_to
+                   AND {_COUNTED})"""  # noqa: S608 - a constant
+    rest = """FROM (SELECT CAST(key AS INTEGER) AS key, value FROM json_each(?)) AS p
+              JOIN reads ON reads.conversation_id = p.key AND up_to > p.value"""
+    rows = fetch(connection, f"p.key, up_to, {between}", rest, (json.dumps(read_up_to),))
+    return [cast(tuple[int, int, int], check_row(row, (int, int, int))) for row in rows]
 
 
 def unsent_reads(connection: apsw.Connection, limit: int = MAX_READS_FETCHED) -> list[tuple[int, int]]:
