@@ -30,8 +30,12 @@ async def test_an_offline_queue_filled_on_one_node_is_drained_on_another(cluster
     async with raw_client(cluster, first) as raw:
         ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
         async with raw.session(ann) as sending:
-            await sending.send(*((number, ben.name, f"message {number}") for number in range(1, 1001)))
-            assert all(result.status == SEND_STATUS_ACCEPTED for result in await sending.results(1000))
+            sends = [
+                model_pb2.Send(number=number, account_name=ben.name, body=f"message {number}")
+                for number in range(1, 1001)
+            ]
+            results = await sending.send_all_surely(*sends, per_frame=1000)
+            assert {result.status for result in results} == {SEND_STATUS_ACCEPTED}
             await sending.send_surely(1001, ben.name, "the last")
         seen = raw.seen
     expected = [*(f"message {number}" for number in range(1, 1001)), "the last"]
@@ -201,10 +205,8 @@ async def test_a_channel_reaches_members_on_all_nodes_and_a_kill_of_the_leader_l
             assert (created.conversation_id, created.kind) == (channel, model_pb2.MESSAGE_KIND_CHANNEL_CREATED)
             cluster.kill(leader)
             send = model_pb2.Send(number=1, conversation_id=channel, body="hello all")
-            result = messaging_pb2.SendResult()
-            while result.status != SEND_STATUS_ACCEPTED:
-                await sending.send_to(send)
-                [result] = await sending.results(1)
+            [result] = await sending.send_all_surely(send)
+            assert result.status == SEND_STATUS_ACCEPTED
             assert bodies(await receiving.messages(1)) == ["hello all"]
         there.note(here.seen)
         assert bodies(await there.history(ben, channel)) == ["Ward A", "hello all"]

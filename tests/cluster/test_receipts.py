@@ -107,8 +107,7 @@ async def test_a_sender_in_a_large_channel_is_told_counts_by_any_node_also_after
             await eventually(lambda: at_leader.conversations.CreateChannel(request, metadata=ann.metadata, timeout=10))
         ).conversation_id
         async with at_dying.session(ann) as sending:
-            await sending.send_to(model_pb2.Send(number=1, conversation_id=channel, body="hello"))
-            [sent] = await sending.results(1)
+            [sent] = await sending.send_all_surely(model_pb2.Send(number=1, conversation_id=channel, body="hello"))
             assert sent.status == SEND_STATUS_ACCEPTED
             async with at_leader.session(ben, seen=at_dying.seen) as reading:
                 await reading.mark_read(channel, sent.message_id)

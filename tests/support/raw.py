@@ -195,15 +195,30 @@ class Stream:
         return results
 
     async def send_surely(self, number: int, name: str, body: str) -> messaging_pb2.SendResult:
-        """Say one send, with the same number again as long as the node answers RETRY; its result."""
+        """Say one send, with the same number again as long as the node does not take it; its result."""
+        [result] = await self.send_all_surely(model_pb2.Send(number=number, account_name=name, body=body))
+        return result
+
+    async def send_all_surely(self, *sends: model_pb2.Send, per_frame: int = 1) -> list[messaging_pb2.SendResult]:
+        """Say all sends at once, and those again that the node does not take; their results, in the order of `sends`.
+
+        On a slow machine there may be no leader for a moment: the first is answered RETRY, and those behind it GAP.
+        """
         deadline = asyncio.get_running_loop().time() + 30
-        while True:
-            await self.send((number, name, body))
-            result = (await self.results(1))[0]
-            assert result.number == number
-            if result.status != messaging_pb2.SEND_STATUS_RETRY:
-                return result
-            assert asyncio.get_running_loop().time() < deadline, f"still {result.detail}"
+        results: dict[int, messaging_pb2.SendResult] = {}
+        while left := [send for send in sends if send.number not in results]:
+            assert asyncio.get_running_loop().time() < deadline, f"not taken: {left[0].number}"
+            for first in range(0, len(left), per_frame):
+                await self.send_to(*left[first : first + per_frame])
+            not_taken: list[int] = []
+            for result in sorted(await self.results(len(left)), key=lambda result: result.number):
+                assert result.number in [send.number for send in left]
+                is_behind = result.status == messaging_pb2.SEND_STATUS_GAP and bool(not_taken)
+                if result.status == messaging_pb2.SEND_STATUS_RETRY or is_behind:
+                    not_taken.append(result.number)
+                else:
+                    results[result.number] = result
+        return [results[send.number] for send in sends]
 
     async def messages(self, count: int) -> list[model_pb2.Message]:
         """The next `count` messages."""

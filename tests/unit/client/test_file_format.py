@@ -1,12 +1,12 @@
 """Client files of other releases are refused by name and left alone; older ones change whole or not at all."""
 
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
@@ -18,6 +18,7 @@ from parley.device import directory, file_format, outbox, schema
 from parley.device.file_format import FIRST_FORMAT, MIGRATIONS, Migration, current_format, own_release
 from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import StoreError
+from tests.support.forking import exit_code_of
 from tests.unit.client.records import BOB, channel
 
 STATEMENTS = 4
@@ -264,10 +265,7 @@ def _open_and_die(path: Path, at_statement: int) -> None:
 def test_a_process_killed_during_a_change_leaves_the_old_file(
     path: Path, at_statement: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_open_and_die, args=(path, at_statement))
-    process.start()
-    process.join(30)
-    assert process.exitcode == -9
+    assert exit_code_of(partial(_open_and_die, path, at_statement)) == -9
     assert mark_of(path) == (NOW, NOW, own_release())
     assert tables_of(path) == 0
     monkeypatch.setattr(file_format, "MIGRATIONS", LATER)

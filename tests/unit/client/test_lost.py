@@ -3,11 +3,11 @@
 A process is killed at each statement. What is found then is the file of before or of after.
 """
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -28,6 +28,7 @@ from parley import (
 from parley.device import directory, drafts, identity, inbox, lost, outbox, restored, schema
 from parley.device.restored import Compared, Evidence
 from parley.wire.position import Life, Position
+from tests.support.forking import exit_code_of
 from tests.unit.client.records import BOB, accepted, account, channel, direct, message
 
 ANNA, BEN = Account(1, "anna"), Account(2, "bob")
@@ -94,19 +95,16 @@ def _die_at(path: Path, statement: int, work: Work) -> None:
     connection.exec_trace = count
     with connection:
         work(connection)
-    os._exit(0)
 
 
 def kill_at_any_statement(path: Path, work: Work) -> None:
     """Do the work, after processes that were killed at each of its statements and left the file of before."""
     before, statement = content(path), 0
     while True:
-        process = multiprocessing.get_context("fork").Process(target=_die_at, args=(path, statement, work))
-        process.start()
-        process.join(60)
-        if process.exitcode == 0:
+        code = exit_code_of(partial(_die_at, path, statement, work))
+        if code == 0:
             break
-        assert process.exitcode == -9
+        assert code == -9
         assert content(path) == before, f"killed at statement {statement}"
         statement += 1
     assert statement > 2
