@@ -18,8 +18,8 @@ QUICK = ConnectionManagerSettings(
 )
 
 
-async def until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-    """Waits for something that no event tells; fails with `what`."""
+async def until(condition: Callable[[], bool], what: object, timeout: float = 60.0) -> None:
+    """Waits for something that no event tells; fails with the text of `what` as it is then."""
     try:
         async with asyncio.timeout(timeout):
             while not condition():  # noqa: ASYNC110 - nothing tells when these become true

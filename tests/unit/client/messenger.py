@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from prompt_toolkit.data_structures import Size
@@ -73,13 +74,26 @@ class Screen:
         return any(all(part in line for part in parts) for line in self.lines)
 
     async def shows(self, *parts: str) -> None:
-        await until(lambda: self.has(*parts) or self.task.done(), f"{parts} on the screen:\n{self}")
+        await until(lambda: self.has(*parts) or self.task.done(), _Wanted(f"{parts} on the screen:", self))
         if self.task.done():
             self.task.result()
         assert self.has(*parts), f"{parts} is not in:\n{self}"
 
+    async def shows_at_the_end(self, *parts: str) -> None:
+        """Go to the end until it is there: a thread that opens with unread messages shows where these begin."""
+        drawn = -1
+
+        def shown() -> bool:
+            nonlocal drawn
+            if not self.has(*parts) and self.drawn != drawn:
+                drawn = self.drawn
+                self.type("\x1b[F")
+            return self.has(*parts)
+
+        await until(shown, _Wanted(f"{parts} at the end:", self))
+
     async def hides(self, *parts: str) -> None:
-        await until(lambda: not self.has(*parts), f"{parts} is gone:\n{self}")
+        await until(lambda: not self.has(*parts), _Wanted(f"{parts} is gone:", self))
 
     def type(self, text: str) -> None:
         self.keys.send_text(text)
@@ -102,6 +116,17 @@ class Screen:
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What never happened, and the screen when the test gave up."""
+
+    text: str
+    screen: Screen
+
+    def __str__(self) -> str:
+        return f"{self.text}\n{self.screen}"
 
 
 @asynccontextmanager

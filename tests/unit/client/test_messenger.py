@@ -111,7 +111,7 @@ async def test_what_is_removed_leaves_the_screen_wherever_it_was_scrolled_to(tmp
     async with messenger(tmp_path, rows=12) as screen:
         for number in range(150):
             screen.store("bob", f"line {number}")
-        await screen.shows("bob: line 149")
+        await screen.shows_at_the_end("bob: line 149")
         screen.type("\x1b[5~\x1b[5~")
         await screen.hides("bob: line 149")
         screen.type("/remove-conversation\r")
