@@ -71,21 +71,17 @@ async def with_own_marks(conversations: Sequence[Conversation], account: LocalAc
     A read position is on its way to the cluster for a moment, and as long as there is no connection.
     """
     positions = {one.id: one.read_up_to for one in conversations}
-    read = await account.store.read(lambda c: inbox.read_above(c, positions))
-    here = {conversation_id: (up_to, between) for conversation_id, up_to, between in read}
     shared = {one.id: one.read_up_to for one in conversations if one.is_shared}
-    mentions = await account.store.read(lambda c: inbox.unread_mentions(c, shared))
-    return tuple(
-        replace(_read_here(one, *here.get(one.id, (0, 0))), mentions=mentions.get(one.id, ())) for one in conversations
+    read, mentions = await account.store.read(
+        lambda c: (inbox.read_above(c, positions), inbox.unread_mentions(c, shared))
     )
-
-
-def _read_here(conversation: Conversation, up_to: int, between: int) -> Conversation:
-    """Return a conversation as it is after the own read position `up_to`, with `between` messages read since."""
-    if up_to <= conversation.read_up_to:
-        return conversation
-    is_all = conversation.last is None or conversation.last.id <= up_to
-    return replace(conversation, read_up_to=up_to, unread=0 if is_all else max(0, conversation.unread - between))
+    listed = {one.id: replace(one, mentions=mentions.get(one.id, ())) for one in conversations}
+    for conversation_id, up_to, between in read:
+        one = listed[conversation_id]
+        is_all = one.last is None or one.last.id <= up_to
+        unread = 0 if is_all else max(0, one.unread - between)
+        listed[conversation_id] = replace(one, read_up_to=up_to, unread=unread)
+    return tuple(listed.values())
 
 
 def without_removed(page: HistoryPage, account: LocalAccount) -> HistoryPage:

@@ -12,7 +12,18 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
-from tests.support.raw import PASSWORD, Person, Raw, Stream, bodies, eventually, index_of, refused, until_true
+from tests.support.raw import (
+    PASSWORD,
+    Person,
+    Raw,
+    Stream,
+    bodies,
+    eventually,
+    index_of,
+    numbered_sends,
+    refused,
+    until_true,
+)
 
 __all__ = [
     "PASSWORD",
@@ -23,6 +34,7 @@ __all__ = [
     "eventually",
     "health_stub",
     "index_of",
+    "numbered_sends",
     "raw_client",
     "reflection_stub",
     "refused",

@@ -12,7 +12,7 @@ import pytest
 from parley_proto.v1 import accounts_pb2, conversations_pb2, messaging_pb2, model_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_GAP
 from scripts.cluster_local import LocalCluster
-from tests.cluster.raw import PASSWORD, Person, Raw, bodies, eventually, raw_client, refused, until_true
+from tests.cluster.raw import PASSWORD, Person, Raw, bodies, eventually, numbered_sends, raw_client, refused, until_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,11 +30,7 @@ async def test_an_offline_queue_filled_on_one_node_is_drained_on_another(cluster
     async with raw_client(cluster, first) as raw:
         ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
         async with raw.session(ann) as sending:
-            sends = [
-                model_pb2.Send(number=number, account_name=ben.name, body=f"message {number}")
-                for number in range(1, 1001)
-            ]
-            results = await sending.send_all_surely(*sends, per_frame=1000)
+            results = await sending.send_all_surely(*numbered_sends(ben.name, 1000), per_frame=1000)
             assert {result.status for result in results} == {SEND_STATUS_ACCEPTED}
             await sending.send_surely(1001, ben.name, "the last")
         seen = raw.seen

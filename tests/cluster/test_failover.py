@@ -10,9 +10,8 @@ import pytest
 
 from parley import NoMajorityError, ParleyClient
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
-from parley_proto.v1.model_pb2 import Send
 from scripts.cluster_local import LocalCluster
-from tests.cluster.raw import PASSWORD, Person, bodies, raw_client
+from tests.cluster.raw import PASSWORD, Person, bodies, numbered_sends, raw_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,11 +25,6 @@ async def two_people(cluster: LocalCluster, node: str, fresh: Fresh) -> tuple[Pe
         for name in names:
             await raw.register(name)
         return await raw.log_in(names[0]), await raw.log_in(names[1])
-
-
-def messages(to: Person, count: int) -> list[Send]:
-    """Sends of the messages 1 to `count`."""
-    return [Send(number=number, account_name=to.name, body=f"message {number}") for number in range(1, count + 1)]
 
 
 async def stored(cluster: LocalCluster, node: str, ann: Person, ben: Person) -> list[str]:
@@ -79,7 +73,7 @@ async def test_a_killed_follower_is_not_missed_and_catches_up(cluster: LocalClus
     ann, ben = await two_people(cluster, leader, fresh)
     async with raw_client(cluster, leader) as raw, raw.session(ann) as sending:
         cluster.kill(follower)
-        results = await sending.send_all_surely(*messages(ben, 20))
+        results = await sending.send_all_surely(*numbered_sends(ben.name, 20))
         assert {result.status for result in results} == {SEND_STATUS_ACCEPTED}
         cluster.start(follower)
         await cluster.wait_until_equal()
@@ -90,7 +84,7 @@ async def test_everything_acknowledged_survives_kill_9_of_all_nodes(cluster: Loc
     node = cluster.names[0]
     ann, ben = await two_people(cluster, node, fresh)
     async with raw_client(cluster, node) as raw, raw.session(ann) as sending:
-        results = await sending.send_all_surely(*messages(ben, 50))
+        results = await sending.send_all_surely(*numbered_sends(ben.name, 50))
         assert {result.status for result in results} == {SEND_STATUS_ACCEPTED}
         cluster.kill(*cluster.names)
     cluster.start(*cluster.names)

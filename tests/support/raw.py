@@ -300,6 +300,11 @@ async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
     raise AssertionError("the call was not refused")
 
 
+def numbered_sends(to: str, count: int) -> list[model_pb2.Send]:
+    """Sends of the messages 1 to `count`."""
+    return [model_pb2.Send(number=number, account_name=to, body=f"message {number}") for number in range(1, count + 1)]
+
+
 def bodies(messages: Sequence[model_pb2.Message]) -> list[str]:
     """Just what was said."""
     return [message.body for message in messages]

@@ -90,7 +90,8 @@ class Screen:
                 self.type("\x1b[F")
             return self.has(*parts)
 
-        await until(shown, _Wanted(f"{parts} at the end:", self))
+        await until(lambda: shown() or self.task.done(), _Wanted(f"{parts} at the end:", self))
+        await self.shows(*parts)
 
     async def hides(self, *parts: str) -> None:
         await until(lambda: not self.has(*parts), _Wanted(f"{parts} is gone:", self))

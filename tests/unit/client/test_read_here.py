@@ -8,14 +8,14 @@ from pathlib import Path
 from parley.model import Message, MessageKind
 from tests.support.node import running_cluster
 from tests.support.raw import until_true
-from tests.unit.client.helpers import make_client, signed_in
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in
 
 
 async def test_lists_of_the_cluster_know_what_was_read_here_a_moment_ago(tmp_path: Path) -> None:
     """`parley history --read` and then `parley conversations` listed as unread what the person had just read."""
     async with running_cluster(("n1",)) as cluster:
         async with signed_in(cluster, tmp_path / "anna") as anna:
-            cluster.add_account("bob", "secret-word")
+            cluster.add_account("bob", PASSWORD)
             bob, me = cluster.accounts["bob"], cluster.accounts["anna"]
             channel = cluster.create_channel(bob, "Ward", [me])
             for body in ("one", "two", "three"):
@@ -44,7 +44,7 @@ async def test_what_another_device_read_is_not_unread_here(tmp_path: Path) -> No
         signed_in(cluster, tmp_path / "anna") as anna,
         signed_in(cluster, tmp_path / "2") as elsewhere,
     ):
-        cluster.add_account("bob", "secret-word")
+        cluster.add_account("bob", PASSWORD)
         bob, me = cluster.accounts["bob"], cluster.accounts["anna"]
         sent = [cluster.store(bob, me, body).id for body in ("one", "two")]
         [conversation] = await elsewhere.conversations()
