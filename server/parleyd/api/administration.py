@@ -164,11 +164,10 @@ class AdminService(AccountAdministration, RevocationCalls):
         """Remove a member for good."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         change = peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
-        kind = state_pb2.NOTED_REQUEST_REMOVE_MEMBER
-        if request.name == self._view.identity.name:
-            await self._requests.note(session, kind, request.name)  # a removed node can note nothing any more
-            return await self._change(change)
-        return await self._noted_change(change, session, kind, request.name)
+        if self._view.replica.members.named(request.name) is not None:
+            # Before it: the removed node can note nothing any more, and if it led, nobody leads for a moment.
+            await self._requests.note(session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
+        return await self._change(change)
 
     @unary
     async def TransferLeadership(  # noqa: N802
