@@ -15,8 +15,16 @@ from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 class LastingGroupScheduling(LoadGroupScheduling):  # type: ignore[misc]
     """`--dist loadgroup` that outlives its workers."""
 
+    def add_node_collection(self, node: Any, collection: Any) -> None:
+        """End a worker that collected other tests than the first ones: nobody would hand it any, or end it."""
+        super().add_node_collection(node, collection)
+        if node not in self.registered_collections:
+            node.shutdown()
+
     def remove_node(self, node: Any) -> str | None:
         """Take back what a worker has not done; returns the test it ran when it died."""
+        if self.collection is None:
+            self.registered_collections.pop(node, None)  # it is not there when the first tests are handed out
         units = self.assigned_work[node]
         crashed = next((test for unit in units.values() for test, done in unit.items() if not done), None)
         for scope, unit in list(units.items()):

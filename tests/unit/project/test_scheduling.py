@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from types import SimpleNamespace
 from typing import Any
 
 from tests.scheduling import LastingGroupScheduling
@@ -16,6 +17,7 @@ class Worker:
     def __init__(self) -> None:
         self.given: list[str] = []
         self.shutting_down = False
+        self.gateway = SimpleNamespace(id="gw0")
 
     def send_runtest_some(self, indices: list[int]) -> None:
         self.given += [COLLECTION[index] for index in indices]
@@ -65,3 +67,27 @@ def test_a_worker_that_still_collects_is_given_nothing_when_another_one_dies() -
     scheduling.add_node_collection(begins, COLLECTION)
     scheduling.schedule()
     assert begins.given == ["two::test"]
+
+
+def test_a_worker_that_collected_other_tests_is_ended() -> None:
+    """It was left out without a word. As the last one it would have waited for tests for ever."""
+    goes_on, differs = Worker(), Worker()
+    scheduling = scheduling_of(goes_on)
+    scheduling.add_node(differs)
+    scheduling.add_node_collection(differs, [*COLLECTION, "three::test"])
+    assert (differs.shutting_down, goes_on.shutting_down) == (True, False)
+
+
+def test_a_worker_that_dies_before_the_first_tests_are_handed_out_is_not_waited_for_and_not_counted() -> None:
+    """It counted as one that had collected. So tests were handed out while its successor was still collecting."""
+    dies, collects, succeeds = Worker(), Worker(), Worker()
+    scheduling = scheduling_of(dies, collects)
+    scheduling.collection = None
+    scheduling.registered_collections = {dies: COLLECTION}
+    scheduling.workqueue.clear()
+    assert scheduling.remove_node(dies) is None
+    scheduling.add_node(succeeds)
+    scheduling.add_node_collection(collects, COLLECTION)
+    assert not scheduling.collection_is_completed
+    scheduling.add_node_collection(succeeds, COLLECTION)
+    assert scheduling.collection_is_completed
