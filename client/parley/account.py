@@ -252,6 +252,10 @@ class LocalAccount:
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Store durably how far the person has read. The stream tells the cluster when it can."""
         await self.store.write(lambda c: inbox.set_read(c, conversation_id, up_to))
+        await self.push_reads()
+
+    async def push_reads(self) -> None:
+        """Have the stream send the read positions that wait, if there is one."""
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
 
@@ -291,6 +295,11 @@ class LocalAccount:
         """Record which messages were sent to the cluster."""
         self._tell(messages)
 
+    @property
+    def is_restored(self) -> bool:
+        """Return whether the cluster was restored and this device has not compared yet: its ids may mean others."""
+        return was_restored(self.position, self._cluster.generation)
+
     def seen(self, position: Position) -> None:
         """Record that an answer came from this position."""
         self.position = raised(self.position, position)
@@ -319,8 +328,7 @@ class LocalAccount:
         fresh = self.known.learn_accounts(accounts)
         changed = self.known.learn_conversations(conversations) + self.known.remove(removed)
         if fresh or changed or removed:
-            # Ids of a restored cluster mean others than those in the file, until both are compared.
-            if not was_restored(self.position, self._cluster.generation):
+            if not self.is_restored:
                 self.store.post(lambda c: directory.learn(c, fresh, changed, removed))
             self._tell_learned(fresh, changed)
 
@@ -435,8 +443,7 @@ class LocalAccount:
         if self._reader is not None:
             self._reader.grew()
         self._publisher.others_wrote()
-        if self.connection.stream is not None:
-            await self.connection.stream.push_reads()
+        await self.push_reads()
         if self._publisher.state.connection is ConnectionState.SHARED:
             shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY, "")))
             self._publisher.update(**shared)

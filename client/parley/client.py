@@ -14,7 +14,7 @@ were not accepted stay in the outbox. Any program on this machine that uses the 
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -55,7 +55,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
-from parley.own_views import put_away, remove, set_muted, with_own_marks, without_removed
+from parley.own_views import put_away, remove, set_muted, until_read, with_own_mark, with_own_marks, without_removed
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -66,7 +66,6 @@ from parley.wire.position import Position, merge
 from parley.wire.requests import check_numbers, check_start
 
 DEFAULT_DEADLINE_S = 10.0
-READS_POLL_S = 0.02
 
 
 class ParleyClient:
@@ -387,6 +386,10 @@ class ParleyClient:
         except UnreachableError as error:
             kept = await self.cached_history(wanted, start, limit=limit)
             return replace(kept, cached_because=error.text)
+        told_up_to, page = page.read_up_to, await with_own_mark(page, account)
+        if start.first_unread and page.read_up_to > told_up_to:  # the cluster looked for it below what was read here
+            around = HistoryStart(around_id=min(page.read_up_to, inbox.MAX_ID - 1) + 1)
+            return await self.history(wanted, around, limit=limit)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
         lost = await account.store.read(lambda c: lost_messages.of_page(c, wanted, page, limit))
         return replace(without_removed(page, account), lost=lost)
@@ -546,16 +549,14 @@ class ParleyClient:
         """Return a text about messages that wait in folders of other spellings of the account's name, mostly empty."""
         return await asyncio.to_thread(kept_elsewhere, self._in_use().profile)
 
-    async def wait_until_reads_are_sent(self, timeout: float) -> bool:
-        """Wait until all read positions of this device were sent. Return false after `timeout` seconds."""
-        store = self._in_use().store
-        try:
+    async def wait_until_read(self, target: str | Target, up_to: int, *, timeout: float) -> bool:
+        """Wait until the cluster has the read position of a conversation. Return false after `timeout` seconds."""
+        _, who = await self._signed_in()
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while await store.read(inbox.unsent_reads):  # noqa: ASYNC110 - another process may tell it
-                    await asyncio.sleep(READS_POLL_S)
-        except TimeoutError:
-            return False
-        return True
+                await until_read(self._cluster, who, Target.of(target), up_to)
+                return True
+        return False
 
     async def save_draft(self, target: str | Target, body: str) -> None:
         """Store the draft of a conversation. An empty text removes it."""

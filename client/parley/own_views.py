@@ -3,16 +3,19 @@
 It also adds to lists of the cluster what only this device has: unread mentions, and what was read here just now.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from parley.account import LocalAccount
 from parley.device import inbox
 from parley.device.identity import DeviceIdentity
-from parley.errors import RefusedError
+from parley.errors import RefusedError, UnreachableError
 from parley.model import EVERYONE, NEWEST, Conversation, HistoryPage, Target
 from parley.net.cluster_client import ClusterClient
 
+READ_POLL_S = 0.05  # a node gathers read positions as long
 NONE_TEXT = "There is no {} yet. Nothing was changed. Write a message first."
 
 
@@ -68,20 +71,50 @@ async def remove(
 async def with_own_marks(conversations: Sequence[Conversation], account: LocalAccount) -> tuple[Conversation, ...]:
     """Return the cluster's list with what this device knows better: what was read here, and unread mentions.
 
-    A read position is on its way to the cluster for a moment, and as long as there is no connection.
+    A read position is on its way to the cluster for a moment, and as long as there is no connection. Of what the
+    cluster counts as unread this device may lack some, for example what came before it. Then it cannot tell how many of
+    them were read, and the list stays as it is. A position that was sent and did not arrive is sent again.
     """
-    positions = {one.id: one.read_up_to for one in conversations}
+    if account.is_restored:
+        return tuple(conversations)  # ids of this device may mean other messages now
+    listed = {one.id: one for one in conversations}
+    last_ids = {one.id: 0 if one.last is None else one.last.id for one in conversations}
+    positions = [(one.id, one.read_up_to, last_ids[one.id]) for one in conversations]
     shared = {one.id: one.read_up_to for one in conversations if one.is_shared}
     read, mentions = await account.store.read(
         lambda c: (inbox.read_above(c, positions), inbox.unread_mentions(c, shared))
     )
-    listed = {one.id: replace(one, mentions=mentions.get(one.id, ())) for one in conversations}
-    for conversation_id, up_to, between in read:
-        one = listed[conversation_id]
-        is_all = one.last is None or one.last.id <= up_to
-        unread = 0 if is_all else max(0, one.unread - between)
-        listed[conversation_id] = replace(one, read_up_to=up_to, unread=unread)
-    return tuple(listed.values())
+    missing = []
+    for own in read:
+        one = listed[own.conversation_id]
+        is_all = last_ids[one.id] <= own.up_to
+        if is_all or own.between + own.above == one.unread:
+            listed[one.id] = replace(one, read_up_to=own.up_to, unread=0 if is_all else own.above)
+        if own.is_sent and min(own.up_to, last_ids[one.id]) > one.read_up_to:
+            missing.append(one.id)
+    if missing:
+        await account.store.write(lambda c: inbox.reads_lost(c, missing))
+        await account.push_reads()
+    return tuple(replace(one, mentions=mentions.get(one.id, ())) for one in listed.values())
+
+
+async def with_own_mark(page: HistoryPage, account: LocalAccount) -> HistoryPage:
+    """Return a page of the cluster with the read position of this device, if that is higher."""
+    conversation = page.conversation
+    if conversation is None or account.is_restored:
+        return page
+    own = await account.store.read(lambda c: inbox.read_up_to(c, conversation.id))
+    return replace(page, read_up_to=max(page.read_up_to, own))
+
+
+async def until_read(cluster: ClusterClient, who: DeviceIdentity, target: Target, up_to: int) -> None:
+    """Wait until the cluster has this read position of a conversation."""
+    while True:
+        with suppress(UnreachableError):
+            page, _ = await cluster.history(who.token, who, who.position, target, NEWEST, 1)
+            if page.read_up_to >= up_to:
+                return
+        await asyncio.sleep(READ_POLL_S)
 
 
 def without_removed(page: HistoryPage, account: LocalAccount) -> HistoryPage:

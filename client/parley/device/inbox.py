@@ -10,7 +10,7 @@ run on the store's thread.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import apsw
 
@@ -291,17 +291,34 @@ def read_positions(connection: apsw.Connection) -> list[tuple[int, int]]:
 MAX_READS_FETCHED = 256
 
 
-def read_above(connection: apsw.Connection, read_up_to: Mapping[int, int]) -> list[tuple[int, int, int]]:
-    """Return the read positions of this device above the given ones, by conversation.
+class ReadHere(NamedTuple):
+    """A read position of this device above the cluster's. `is_sent`: it was written to a stream.
 
-    Each is (conversation, message id, number of stored messages of others between the two positions).
+    `between` are the stored messages of others between both positions. `above` are those from it to the last message.
     """
-    between = f"""(SELECT count(*) FROM inbox WHERE conversation_id = p.key AND id > p.value AND id <= up_to
-                   AND {_COUNTED})"""  # noqa: S608 - a constant
-    rest = """FROM (SELECT CAST(key AS INTEGER) AS key, value FROM json_each(?)) AS p
-              JOIN reads ON reads.conversation_id = p.key AND up_to > p.value"""
-    rows = fetch(connection, f"p.key, up_to, {between}", rest, (json.dumps(read_up_to),))
-    return [cast(tuple[int, int, int], check_row(row, (int, int, int))) for row in rows]
+
+    conversation_id: int
+    up_to: int
+    is_sent: int
+    between: int
+    above: int
+
+
+def read_above(connection: apsw.Connection, listed: Sequence[tuple[int, int, int]]) -> list[ReadHere]:
+    """Return the read positions of this device above the cluster's: (conversation, position, last message)."""
+    count = f"SELECT count(*) FROM inbox WHERE conversation_id = p.id AND {_COUNTED}"  # noqa: S608 - a constant
+    columns = f"""p.id, up_to, sent_up_to >= up_to, ({count} AND id > p.read_up_to AND id <= up_to),
+                  ({count} AND id > up_to AND id <= p.last_id)"""
+    rest = """FROM (SELECT value ->> 0 AS id, value ->> 1 AS read_up_to, value ->> 2 AS last_id FROM json_each(?)) AS p
+              JOIN reads ON reads.conversation_id = p.id AND up_to > p.read_up_to"""
+    rows = fetch(connection, columns, rest, (json.dumps(listed),))
+    return [ReadHere(*check_row(row, (int,) * len(ReadHere._fields))) for row in rows]
+
+
+def read_up_to(connection: apsw.Connection, conversation_id: int) -> int:
+    """Return this device's read position of a conversation, or 0."""
+    rows = connection.execute("SELECT up_to FROM reads WHERE conversation_id = ?", (conversation_id,)).fetchall()
+    return int(cast(int, rows[0][0])) if rows else 0
 
 
 def unsent_reads(connection: apsw.Connection, limit: int = MAX_READS_FETCHED) -> list[tuple[int, int]]:

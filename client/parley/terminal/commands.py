@@ -42,7 +42,7 @@ from parley.terminal.signals import Interrupted
 
 T = TypeVar("T")
 
-READS_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 3.0
 
 
 def say(line: str) -> None:
@@ -377,9 +377,11 @@ async def history(
             note(f"Print newer messages: parley history {shlex.quote(where)} --after {page.messages[-1].id}")
         if page.cached:
             note(text.from_this_device(page))
-        if read and page.messages:
-            await client.mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
-            await client.wait_until_reads_are_sent(READS_TIMEOUT_S)
+        if read and page.messages and page.conversation is not None and page.conversation.member_count:
+            up_to = page.messages[-1].id
+            await client.mark_read(page.conversation.id, up_to)
+            if not await client.wait_until_read(target, up_to, timeout=READ_TIMEOUT_S):
+                note("The cluster does not know yet that you have read this. This device keeps it and sends it again.")
 
 
 async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:

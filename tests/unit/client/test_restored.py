@@ -601,3 +601,23 @@ async def test_a_new_cluster_at_the_addresses_of_another_gets_files_of_its_own(t
             assert await lost_of(anna) == []
         sessions = cluster.rows("SELECT count(*) FROM sessions WHERE closed = 0")
         assert sessions == [(1,)], "the question left no session behind"
+
+
+async def test_what_was_read_in_a_former_life_of_the_cluster_hides_nothing_new(tmp_path: Path) -> None:
+    """Messages that the cluster had lost were taken off its new ones, and `parley conversations` said: nothing new."""
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await received(cluster, anna, "bob", "hello")
+            backup = cluster.back_up()
+            for number in range(3):
+                await received(cluster, anna, "bob", f"lost {number}")
+        async with make_client(cluster, tmp_path, "anna", connect=False) as anna:  # it compares nothing
+            [conversation] = await anna.conversations()
+            assert conversation.unread == 4
+            await anna.mark_read(conversation.id, (await anna.history("bob")).messages[-1].id)
+            assert [one.unread for one in await anna.conversations()] == [0]
+            await restore(cluster, backup)
+            for number in range(3):
+                cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], f"new {number}")
+            assert [one.unread for one in await anna.conversations()] == [4]
