@@ -18,9 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = {"parley": ROOT / "client", "parleyd": ROOT / "server", "parley_proto": ROOT / "proto"}
+SOURCES = {
+    "parley": ROOT / "client",
+    "parley_command": ROOT / "client",
+    "parleyd": ROOT / "server",
+    "parley_proto": ROOT / "proto",
+}
 """The packages of the wheel, and the folder that holds each."""
-SHIPPED_SUFFIXES = frozenset((".py", ".pyi", ".proto", ".typed"))
 COMMAND_TIMEOUT_S = 600.0
 
 # Run in an environment that has the server's libraries. grpc and structlog themselves load grpc_health and rich where
@@ -96,12 +100,12 @@ def expected_files() -> dict[str, bytes]:
         str(file.relative_to(folder).as_posix()): file.read_bytes()
         for package, folder in SOURCES.items()
         for file in sorted((folder / package).rglob("*"))
-        if file.suffix in SHIPPED_SUFFIXES
+        if file.is_file() and "__pycache__" not in file.parts
     }
 
 
 def check_contents(wheel: Path) -> int:
-    """Check that the wheel holds our three packages, whole, and nothing else. Return the number of their files."""
+    """Check that the wheel holds our packages, whole, and nothing else. Return the number of their files."""
     found = members_of(wheel)
     name, version = wheel.name.split("-")[:2]
     ours = {path: content for path, content in found.items() if not path.startswith(f"{name}-{version}.dist-info/")}

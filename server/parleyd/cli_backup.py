@@ -170,7 +170,26 @@ def _is_terminal() -> bool:
 
 def _settings(flags: dict[str, object], config: Path | None) -> Settings:
     os.umask(0o077)
-    return load(flags, config).settings
+    settings = load(flags, config).settings
+    _check_user(settings.data_dir)
+    return settings
+
+
+def _check_user(folder: Path) -> None:
+    """End the command if root runs it on the directory of a node's user, who could not read what root writes."""
+    if os.name != "posix" or os.geteuid() != 0 or not folder.exists() or folder.stat().st_uid == 0:
+        return
+    import pwd
+
+    try:
+        user = pwd.getpwuid(folder.stat().st_uid).pw_name
+    except KeyError:
+        user = f"'#{folder.stat().st_uid}'"  # as sudo takes a number
+    _fail(
+        ExitCode.USAGE,
+        f"{folder} belongs to {user}, who could not read what root writes. Nothing was changed. Run the command as "
+        f"that user: sudo -u {user} parleyd ...",
+    )
 
 
 class _Progress:

@@ -291,7 +291,7 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         "may mean somebody else now. Check the name, and send it again if it is still meant.",
     ),
     pb.RESULT_CODE_NO_SUCH_DEVICE: Explanation(
-        Code.NOT_FOUND, "The account has no such device. Nothing was changed. List the devices: parley devices."
+        Code.NOT_FOUND, "The account has no such device. Nothing was changed. List the devices: parley devices list."
     ),
     pb.RESULT_CODE_ACCOUNT_SUSPENDED: Explanation(
         Code.PERMISSION_DENIED,

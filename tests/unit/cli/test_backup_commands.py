@@ -154,3 +154,17 @@ def test_recover_refuses_a_running_node_and_a_folder_that_is_none(lost: Path, tm
     done = parleyd("recover", "--force-new-cluster", "--yes", *node_flags(tmp_path / "none"))
     assert done.exit_code == ExitCode.USAGE
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("command", ["recover", "restore"])
+def test_root_changes_nothing_in_the_directory_of_another_user(lost: Path, backup: Path, command: str) -> None:
+    """The service, which runs as that user, did not start any more: it could not read the new state."""
+    os.chown(lost, 54321, -1)
+    arguments = ("--force-new-cluster", "--yes") if command == "recover" else (str(backup),)
+    before = files_in(lost)
+    done = parleyd(command, *arguments, *node_flags(lost))
+    assert (done.exit_code, files_in(lost)) == (ExitCode.USAGE, before)
+    assert "sudo -u '#54321'" in done.stderr
+    os.chown(lost, 0, -1)
+    assert parleyd("recover", *node_flags(lost)).stdout.startswith("This node is n1")

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from parleyd import __main__ as entry
+from scripts import try_dist
 from tests.unit.project.source import ROOT, Import, imports_under, is_within
 from tests.unit.project.test_repository import texts
 
@@ -114,14 +116,28 @@ def test_importing_the_sdk_loads_no_library_of_an_extra_and_no_front_end() -> No
     assert not [module for module in added for name in unwanted if is_within(module, name)]
 
 
+def files_beside_the_code() -> list[tuple[str, Path]]:
+    """All files under the folders of packages that are no modules, each with its folder."""
+    parts = ("client", "server", "proto")
+    files = [(part, path) for part in parts for path in (ROOT / part).rglob("*")]
+    files = [(part, path) for part, path in files if path.is_file() and path.suffix != ".py"]
+    return [(part, path) for part, path in files if "__pycache__" not in path.parts and ".egg-info" not in str(path)]
+
+
 def test_every_file_beside_the_code_is_in_the_wheel() -> None:
     patterns: list[str] = PROJECT["tool"]["setuptools"]["package-data"]["*"]
-    parts = ("client", "server", "proto")
-    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".py"]
-    named = [path for path in files if "__pycache__" not in path.parts and ".egg-info" not in str(path)]
-    missing = [path for path in named if not any(path.match(pattern) for pattern in patterns)]
+    named = files_beside_the_code()
+    missing = [path for _, path in named if not any(path.match(pattern) for pattern in patterns)]
     assert len(named) > 20
     assert missing == [], "name them in package-data of pyproject.toml"
+
+
+def test_the_trial_of_a_wheel_knows_every_package_and_every_file_of_them() -> None:
+    """A package and six kinds of files came later, and `make dist` refused every wheel."""
+    assert try_dist.SOURCES.keys() == OURS
+    held = {str(path.relative_to(ROOT / part).as_posix()) for part, path in files_beside_the_code()}
+    assert held <= try_dist.expected_files().keys()
+    assert "parley_command/__main__.py" in try_dist.expected_files()
 
 
 # ---- locks
