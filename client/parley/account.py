@@ -421,14 +421,18 @@ class LocalAccount:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
+            foreign, self._foreign_seen = self._foreign_seen, False
             try:
-                if self._foreign_seen:
-                    self._foreign_seen = False
+                if foreign:
                     await self._follow_others()
                 waiting, lost_sent = await self.store.read(lambda c: (outbox.count_open(c), lost.count_sent(c)))
                 self._publisher.update(waiting=waiting, lost_sent=lost_sent)
             except StoreError as error:
                 self._publisher.update(problem=error.text)
+                self._told_meanwhile = None
+                if foreign:  # nobody tells again what the other process wrote
+                    self._foreign_seen = True
+                    self._dirty.set()
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def _follow_others(self) -> None:

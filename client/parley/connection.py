@@ -162,8 +162,8 @@ class ConnectionManager:
         """Connect and reconnect until cancelled."""
         try:
             while True:
-                await self._take_lock()
                 try:
+                    await self._take_lock()
                     who = await self._load()
                     if not who.token:
                         self._publisher.update(

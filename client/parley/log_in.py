@@ -7,13 +7,14 @@ shown as that.
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from parley.account import LocalAccount
 from parley.device import identity
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Profile, StateDirectory
 from parley.device.token_store import TokenStore
-from parley.errors import ClusterBehindError, NameTakenError, RefusedError, TooManyDevicesError
+from parley.errors import ClusterBehindError, NameTakenError, ParleyError, RefusedError, TooManyDevicesError
 from parley.net.cluster_client import ClusterClient, SignedIn
 from parley.wire.endpoints import KnownEndpoints
 from parley.wire.position import Position, was_restored
@@ -59,8 +60,11 @@ class LogIn:
             if first is not None:  # another process has made the file since
                 await self._cluster.log_out(first.token)
             return await self.again(account, who, password, end_oldest_device=end_oldest_device)
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(account.close())
+            if first is not None and isinstance(error, Exception):  # nothing here keeps its session
+                with suppress(ParleyError):
+                    await self._cluster.log_out(first.token)
             raise
 
     async def again(

@@ -110,6 +110,7 @@ class ScriptedSdk:
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
+        self.refuse_drafts: ParleyError | None = None
         self.never_answers = False
         self.refuse_entry: ParleyError | None = None
         self.refuse_login: ParleyError | None = None
@@ -593,6 +594,8 @@ class ScriptedClient:
         return dict(self.sdk.read)
 
     async def save_draft(self, target: str | Target, body: str) -> None:
+        if self.sdk.refuse_drafts is not None:
+            raise self.sdk.refuse_drafts
         self.sdk.drafts[Target.of(target)] = body
 
     async def draft(self, target: str | Target) -> str:

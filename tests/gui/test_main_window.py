@@ -22,6 +22,7 @@ from parley import (
     MessageKind,
     MessageStatus,
     OutboxFullError,
+    StoreError,
     Target,
     UnreachableError,
     WrongPasswordError,
@@ -263,6 +264,31 @@ def test_signing_out_and_a_session_that_ends_lead_back_to_the_first_page(desktop
     assert "session has ended" in desktop.window.sign_in.problem.text()
 
 
+def test_nothing_of_an_account_is_shown_or_told_after_its_session_has_ended(desktop: Desktop) -> None:
+    """The finder stayed open over the sign-in page, and messages that came later were told in notifications."""
+    desktop.signed_in()
+    desktop.sdk.arrive("ben", "hello")
+    desktop.until(lambda: len(desktop.window.app_state.items()) == 1)
+    desktop.window.conversation_finder.switch_conversation()
+    desktop.window.row_actions.removal.ask(desktop.window.app_state.items()[0])
+
+    def open_dialogs() -> tuple[bool, bool]:
+        question, finder = desktop.window.row_actions.removal.question, desktop.window.conversation_finder.finder
+        return question is not None, finder is not None
+
+    assert open_dialogs() == (True, True)
+    told = desktop.announced()
+    desktop.sdk.state(connection=ConnectionState.SIGNED_OUT)
+    desktop.until(lambda: "session has ended" in desktop.window.sign_in.problem.text())
+    assert open_dialogs() == (False, False)
+    desktop.sdk.state(connection=ConnectionState.CONNECTED)  # another process has signed in
+    desktop.sdk.arrive("ben", "for ann only")
+    desktop.sdk.refuse_login = UnreachableError("No node answers.")
+    desktop.sign_in()
+    desktop.until(lambda: "No node answers" in desktop.window.sign_in.problem.text())
+    assert told == []
+
+
 def test_signing_out_while_nobody_can_be_reached_is_refused_in_words_and_changes_nothing(desktop: Desktop) -> None:
     desktop.signed_in().open()
     desktop.type("still mine", enter=False)
@@ -348,6 +374,17 @@ def test_a_waiting_message_can_be_cancelled_from_its_menu(desktop: Desktop) -> N
     assert QGuiApplication.clipboard().text() == "oops https://example.org/x"
     menu.actions()[-1].trigger()
     desktop.until(lambda: desktop.rows == [])
+
+
+def test_a_message_that_is_stored_does_not_come_back_because_its_draft_stays(desktop: Desktop) -> None:
+    """It was given back as not sent while it waited, and Enter sent it twice."""
+    desktop.signed_in().open()
+    desktop.type("hello", enter=False)
+    desktop.sdk.refuse_drafts = StoreError("The disk is full.")
+    desktop.type("", enter=True)
+    desktop.until(lambda: "disk is full" in desktop.note)
+    desktop.until(lambda: desktop.rows == [("hello", MessageStatus.WAITING)])
+    assert desktop.field == ""
 
 
 def test_a_message_the_outbox_does_not_take_comes_back_with_the_reason(desktop: Desktop) -> None:

@@ -284,7 +284,8 @@ class Store:
         write = claim is not None or any(op.write for op in batch)
         failure: Exception | None = None
         claimed: list[Outgoing] = []
-        self._claim_again_at = None
+        if claim is not None or self._claim is None:  # otherwise the one that failed is still to be tried again
+            self._claim_again_at = None
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             run_each(connection, batch)

@@ -182,8 +182,8 @@ class ClientWorker:
                         group.create_task(self.load_draft(self._draft_of))
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT:
-                    self._end.tell("Your session has ended. Waiting messages are kept here. Sign in again.")
-                    return
+                    # All that follows ends with it: nothing of this account is told to whoever signs in next.
+                    raise NotSignedInError("Your session has ended. Waiting messages are kept here. Sign in again.")
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
     def _put_changes(self, client: Client, change: Changes) -> None:
@@ -313,7 +313,10 @@ class ClientWorker:
         client = await self.client()
         async with self._draft_turn:
             await client.send(target, body, urgent=urgent)
-            await client.save_draft(target, "")
+            try:
+                await client.save_draft(target, "")
+            except ParleyError as error:  # the message waits: given back to the field, it would be sent twice
+                self._put(events.Refused(Action.OTHER, error.text))
 
     async def change_lost(self, *, resend: Sequence[int] = (), discard: Sequence[int] = ()) -> None:
         """Send lost messages again, or remove some, and list the others."""

@@ -62,6 +62,11 @@ class ConversationFinder:
         finder.finished.connect(self._closed)
         finder.open()
 
+    def close(self) -> None:
+        """Close the dialog, because nobody is signed in any more."""
+        if self.finder is not None:
+            self.finder.reject()
+
     def _closed(self) -> None:
         finder, self.finder = self.finder, None
         if finder is not None:

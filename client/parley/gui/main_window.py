@@ -147,9 +147,9 @@ class MainWindow(QMainWindow):
             self.sign_in.forget_secrets()
             self.chat.list.setFocus()
         else:
-            self.account_dialogs.close()
-            self.channel_actions.close()
-            self.lost.close()
+            removal = self.row_actions.removal
+            for part in (self.account_dialogs, self.channel_actions, self.lost, self.conversation_finder, removal):
+                part.close()
             self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
         self.pay_attention()

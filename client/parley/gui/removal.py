@@ -67,6 +67,11 @@ class Removal(QObject):
         if key is not None:
             self.ask(self._app_state.chats.item(key))
 
+    def close(self) -> None:
+        """Close the question, because nobody is signed in any more."""
+        if self.question is not None:
+            self.question.reject()
+
     def _answered(self, asked: tuple[str, ConversationKey, int], *, is_yes: bool) -> None:
         box, self.question = self.question, None
         if box is not None:

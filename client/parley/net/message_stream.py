@@ -265,7 +265,7 @@ class MessageStream:
             case StoreMessages() | StoreDirectory() | StoreReceipts():
                 self._when_stored(action)
             case SettleSends():
-                self._store.post(lambda c: _settle(c, action))
+                self._write_then(lambda c: _settle(c, action), lambda _: None)  # the next stream asks again
                 self._events.seen(action.position)
                 self._events.settled(action.messages)
             case ClaimSends():

@@ -27,6 +27,7 @@ from parley.terminal.outage import raise_for_tls
 from parley.terminal.refusals import connected
 
 MOST = 1000
+EVERY = 1_000_000  # more than an outbox holds
 ALL = "all"
 LISTED_BY = "parley outbox"
 
@@ -66,7 +67,7 @@ async def outbox(
 
 
 async def _change(client: ParleyClient, cancel: Sequence[str], retry: Sequence[str], failures: Failures) -> None:
-    waiting = [handle.view for handle in await client.waiting(limit=MOST)] if ALL in cancel else []
+    waiting = [handle.view for handle in await client.waiting(limit=EVERY)] if ALL in cancel else []
     numbers = [str(view.local_id) for view in waiting if view.status is MessageStatus.WAITING]
     numbers += [word for word in cancel if word != ALL]
     for word in numbers:
@@ -114,7 +115,7 @@ def _line(client: ParleyClient, chats: Chats, view: Outgoing) -> str:
 async def _send(options: ConnectionOptions, timeout: float, failures: Failures) -> None:
     """Send what waits. Raises StillWaitingError if something is left after `timeout` seconds."""
     async with connected(options, note) as (client, _):
-        waiting = await client.waiting(limit=MOST)
+        waiting = await client.waiting(limit=EVERY)
         if not waiting:
             note("Nothing waits.")
             return

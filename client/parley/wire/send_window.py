@@ -81,6 +81,8 @@ class SendWindow:
         unframed = [message for number, message in self._open.items() if number > self._highest_framed]
         for message in unframed:
             del self._open[message.number]
+        # Their numbers are given to other messages, so they must not be found here under them.
+        self._unsent = deque(message for message in self._unsent if message.number in self._open)
         return unframed
 
     def settle(self, number: int) -> Outgoing | None:

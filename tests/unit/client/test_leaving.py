@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from parley import NotSignedInError, StateDirectory
+from parley import ConnectionState, NotSignedInError, StateDirectory
 from tests.support.node import running_cluster
-from tests.unit.client.helpers import make_client, signed_in
+from tests.unit.client.helpers import make_client, signed_in, until
 
 
 def content(folder: Path) -> bytes:
@@ -37,3 +37,13 @@ async def test_nothing_of_the_account_is_left_and_others_keep_theirs(tmp_path: P
         assert not [one for one in (b"what bob wrote", b"the draft of anna", b"what waits", b"anna") if one in left]
         assert b"the draft of bob" in left
         assert StateDirectory(tmp_path).last().account == ""
+
+
+async def test_another_process_of_the_account_goes_on_without_files_and_ends_without_an_error(tmp_path: Path) -> None:
+    """It looked for the lock in the folder that was gone, and ended with a traceback."""
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as leaver:
+        async with make_client(cluster, tmp_path, "anna") as other:
+            await other.wait_until(ConnectionState.SHARED, timeout=20)
+            await leaver.leave_nothing()
+            await until(lambda: "cannot be opened" in other.state.problem, "it says that its files are gone", 20)
+        assert leaver.signed_in_as == ""

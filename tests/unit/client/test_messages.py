@@ -1,8 +1,10 @@
 """Sending and receiving through the SDK: what was accepted arrives once and in order, whatever the node does."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import NoReturn
 
 import apsw
 import pytest
@@ -12,10 +14,14 @@ from parley import (
     ConnectionState,
     MessageFailedError,
     MessageStatus,
+    Outgoing,
     ParleyClient,
     StillWaitingError,
+    StoreError,
 )
-from parley.device import inbox
+from parley.account import LocalAccount
+from parley.device import inbox, outbox
+from parley.device.store import Store
 from tests.support.node import running_cluster
 from tests.support.raw import until_true
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
@@ -29,11 +35,16 @@ async def own_status(client: ParleyClient, *statuses: MessageStatus) -> None:
                 return
 
 
-async def reads_are_sent(client: ParleyClient) -> None:
-    """All read positions of the device were written to a stream."""
+def store_of(client: ParleyClient) -> Store:
+    """The store of the account in use."""
     account = client._account
     assert account is not None
-    assert await account.store.read(inbox.unsent_reads) == []
+    return account.store
+
+
+async def reads_are_sent(client: ParleyClient) -> None:
+    """All read positions of the device were written to a stream."""
+    assert await store_of(client).read(inbox.unsent_reads) == []
 
 
 async def test_a_message_is_accepted_and_arrives_once(tmp_path: Path) -> None:
@@ -280,3 +291,72 @@ async def test_a_reader_that_missed_messages_says_so(tmp_path: Path, monkeypatch
             reader = await client.messages()
             assert (await anext(reader)).body == "m40"
             assert reader.missed == 40
+
+
+async def test_a_result_that_could_not_be_stored_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message was stored in the cluster, and waited here as long as the stream lasted."""
+    settle, failures = outbox.settle, [apsw.FullError("the disk is full")]
+
+    def fail_once(connection: apsw.Connection, messages: Sequence[Outgoing]) -> None:
+        if failures:
+            raise failures.pop()
+        settle(connection, messages)
+
+    monkeypatch.setattr(outbox, "settle", fail_once)
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await anna.send("bob", "hello")
+
+            async def settled() -> None:
+                assert failures == []
+                assert await store_of(anna).read(outbox.count_open) == 0
+
+            await until_true(settled)
+        assert failures == []
+        assert cluster.bodies_for("bob") == ["hello"]
+
+
+async def test_what_another_process_wrote_is_read_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells it again: a sender was told that its message waits, and never that it was accepted."""
+    follow, calls = LocalAccount._follow_others, 0
+
+    async def fail_once(account: LocalAccount) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StoreError("The file cannot be read.")
+        await follow(account)
+
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        monkeypatch.setattr(LocalAccount, "_follow_others", fail_once)
+        account = anna._account
+        assert account is not None
+        account._foreign()
+        await until(lambda: calls == 2, "it reads again", 20)
+
+
+async def test_a_first_log_in_that_cannot_be_stored_leaves_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try of a script left one, until the account had too many devices."""
+
+    open_files = LocalAccount.open
+
+    async def fail(account: LocalAccount, device_id: bytes) -> NoReturn:
+        await open_files(account, device_id)
+        raise StoreError("The folder cannot be written.")
+
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        async with make_client(cluster, tmp_path) as anna:
+            with monkeypatch.context() as patch:
+                patch.setattr(LocalAccount, "open", fail)
+                with pytest.raises(StoreError):
+                    await anna.login("anna", PASSWORD)
+            assert cluster.rows("SELECT count(*) FROM sessions WHERE closed = 0") == [(0,)]
+            await anna.login("anna", PASSWORD)

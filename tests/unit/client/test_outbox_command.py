@@ -13,7 +13,7 @@ import pytest
 from parley.terminal.exits import ExitCode
 from parley.terminal.text import SENT_LATER
 from tests.support.node import InProcessCluster
-from tests.unit.client.helpers import PASSWORD
+from tests.unit.client.helpers import PASSWORD, make_client
 from tests.unit.client.test_command import Parley, signed_in
 
 SENDING = {
@@ -67,6 +67,17 @@ async def test_all_that_waits_is_withdrawn_at_once(tmp_path: Path) -> None:
             wrong = await parley("outbox", "--cancel", word)
             assert (wrong.code, "is not a number of a message" in wrong.err) == (ExitCode.USAGE, True), wrong
             assert "parley outbox lists the numbers" in wrong.err
+
+
+async def test_however_many_wait_all_are_withdrawn(tmp_path: Path) -> None:
+    """Those beyond the first thousand were sent later, and nothing said so."""
+    async with signed_in(tmp_path) as (cluster, parley):
+        await cluster.nodes[0].die()
+        async with make_client(cluster, tmp_path / "state", "anna", connect=False) as client:
+            await client.send_many([("bob", f"m{number}") for number in range(1_003)])
+            done = await parley("outbox", "--cancel", "all")
+            assert (done.code, done.err.count("Withdrawn.")) == (ExitCode.OK, 1_003)
+            assert await client.waiting() == ()
 
 
 async def test_a_refused_message_is_listed_and_sent_again(tmp_path: Path) -> None:

@@ -223,6 +223,15 @@ def test_large_messages_go_up_in_smaller_frames_but_always_at_least_one() -> Non
     assert [[m.number for m in window.next_frame()] for _ in range(3)] == [[1, 2], [3], [4]]
 
 
+def test_what_was_taken_back_is_not_sent_under_the_number_that_another_message_has_now() -> None:
+    """A writer that hung had not framed it. The withdrawn text went out, and another message was shown as accepted."""
+    window = SendWindow(10, (), Random(1))
+    window.add([outgoing(5, "withdrawn"), outgoing(6, "waits")])
+    assert [message.body for message in window.take_back()] == ["withdrawn", "waits"]
+    window.add([outgoing(5, "waits")])
+    assert [(message.number, message.body) for message in window.next_frame()] == [(5, "waits")]
+
+
 def test_nothing_new_goes_up_while_something_must_be_sent_again() -> None:
     window = SendWindow(10, [outgoing(1), outgoing(2)], Random(1))
     assert [m.number for m in window.next_frame()] == [1, 2]

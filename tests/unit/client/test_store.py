@@ -222,6 +222,31 @@ async def test_after_a_failed_transaction_what_waits_is_claimed_without_another_
     await store.close()
 
 
+async def test_a_claim_that_failed_is_tried_again_whatever_succeeds_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other transaction made the store forget it: messages waited, connected, until somebody sent another one."""
+    monkeypatch.setattr(store_module, "CLAIM_RETRY_S", 0.2)
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
+    claim_rows, failed = outbox.claim, threading.Event()
+
+    def fail_once(connection: apsw.Connection, limit: int) -> list[Outgoing]:
+        if not failed.is_set():
+            failed.set()
+            raise apsw.FullError("the disk is full")
+        return claim_rows(connection, limit)
+
+    monkeypatch.setattr(outbox, "claim", fail_once)
+    async with asyncio.timeout(5):
+        claim = asyncio.ensure_future(store.claim(10))
+        await asyncio.to_thread(failed.wait)
+        await store.read(lambda _: None)
+        assert [message.body for message in await claim] == ["one"]
+    await store.close()
+
+
 async def test_a_withdrawn_claim_is_answered_with_nothing_and_the_next_one_gets_what_was_added_meanwhile(
     tmp_path: Path,
 ) -> None:
