@@ -46,6 +46,7 @@ class ConnectionManagerSettings:
     lock_poll_s: float = 0.1
     replaced_pause_s: float = 1.0
     store_pause_s: float = 1.0
+    log_in_pause_s: float = 1.0
 
 
 class ConnectionManager:
@@ -269,6 +270,8 @@ class ConnectionManager:
                 self._refusals += 1
                 if self._refusals >= SIGNED_OUT_CONFIRMATIONS:
                     self._refusals = 0
+                    # The log-in of another process has perhaps ended this session, and stores its own in a moment.
+                    await self._wait_for_wake(self._settings.log_in_pause_s)
                     await self._store.write(lambda c: identity.signed_out(c, who.stored_token))
             case StreamCloseReason.OUT_OF_STEP:
                 await self._store.write(identity.set_out_of_step)

@@ -15,6 +15,7 @@ QUICK = ConnectionManagerSettings(
     lock_poll_s=0.02,
     replaced_pause_s=0.05,
     store_pause_s=0.05,
+    log_in_pause_s=0.05,
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,44 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
         await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert await names(client) == ["anna"]
         assert lost == {""}, "the node has answered"
+
+
+async def test_a_log_in_of_another_process_signs_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the session of this one, and stores its own a moment later: this one said that its session had ended."""
+    refusals, refused, states = 0, asyncio.Event(), set[ConnectionState]()
+    closed_before, kept_before = ConnectionManager._stream_closed, LogIn._keep_session
+
+    async def counted(manager: ConnectionManager, closed: StreamClosedError, *rest: Any) -> None:
+        nonlocal refusals
+        refusals += closed.reason is StreamCloseReason.SIGNED_OUT
+        if refusals >= SIGNED_OUT_CONFIRMATIONS:
+            refused.set()
+        await closed_before(manager, closed, *rest)
+
+    async def late(log_in: LogIn, *rest: Any, **more: Any) -> Any:
+        async with asyncio.timeout(20):
+            await refused.wait()
+        return await kept_before(log_in, *rest, **more)
+
+    async def watch(client: ParleyClient) -> None:
+        async for change in client.watch():
+            states.add(change.state.connection)
+
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        await anna.wait_until(ConnectionState.CONNECTED, timeout=20)
+        assert anna._account is not None
+        anna._account.connection._settings = replace(QUICK, log_in_pause_s=20.0)
+        watching = asyncio.create_task(watch(anna))
+        async with make_client(cluster, tmp_path, "anna") as beside:
+            await beside.wait_until(ConnectionState.SHARED, timeout=20)
+            monkeypatch.setattr(ConnectionManager, "_stream_closed", counted)
+            monkeypatch.setattr(LogIn, "_keep_session", late)
+            await beside.login("anna", PASSWORD)
+            await anna.wait_until(ConnectionState.CONNECTED, timeout=20)
+            assert await names(anna) == ["anna"]
+        watching.cancel()
+        assert refused.is_set()
+        assert ConnectionState.SIGNED_OUT not in states
 
 
 async def test_a_login_whose_answer_was_lost_is_repeated(tmp_path: Path) -> None:
