@@ -98,7 +98,8 @@ class DeviceCommands:
     async def send(self, sends: Sequence[model_pb2.Send], size: int) -> SentResults:
         """Apply sends in order, and give their room back. A send that breaks a rule uses its number and is refused.
 
-        Raises ApiError if the command was refused as a whole. Then no number was used.
+        Raises ApiError if the command was refused as a whole. Then no number was used, unless an earlier attempt has no
+        known outcome.
         """
         # Below that level the text is stored as it came, by all nodes.
         texts = normal_sends(sends) if self._commands.level >= TEXT_LEVEL else sends
@@ -114,7 +115,7 @@ class DeviceCommands:
             count_refusal(error)
             return not_taken(sends, str(error))
         result = applied.results[0]
-        if result.code in ENDING_CODES:
+        if result.code in ENDING_CODES and not applied.after_unknown:
             raise ended(ENDING_CODES[result.code])
         if result.HasField("send_messages"):
             results = [_to_client(stored) for stored in result.send_messages.sends]

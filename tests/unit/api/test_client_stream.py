@@ -290,8 +290,19 @@ async def test_a_command_that_failed_on_every_node_is_answered_and_the_stream_go
 
 
 @pytest.mark.parametrize("after_unknown", [False, True])
-async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up(after_unknown: bool) -> None:
-    client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_UNKNOWN_COMMAND)
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (state_pb2.RESULT_CODE_UNKNOWN_COMMAND, grpc.StatusCode.FAILED_PRECONDITION),
+        (state_pb2.RESULT_CODE_SIGNED_OUT, grpc.StatusCode.UNAUTHENTICATED),
+        (state_pb2.RESULT_CODE_DEVICE_SUPERSEDED, grpc.StatusCode.ABORTED),
+    ],
+    ids=["unknown command", "signed out", "superseded"],
+)
+async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up(
+    code: state_pb2.ResultCode.ValueType, status: grpc.StatusCode, after_unknown: bool
+) -> None:
+    client, log = Client([sends(1)]), Log(code)
     log.after_unknown = after_unknown
     client.reads.set()
     log.open.set()
@@ -299,8 +310,9 @@ async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_num
         await serve(client, log)
     [error] = ended.value.exceptions
     assert isinstance(error, ApiError)
-    assert translate(error).status is grpc.StatusCode.FAILED_PRECONDITION
+    assert translate(error).status is status
     assert error.may_have_happened is after_unknown
+    assert ("may have been carried out" in str(error)) is after_unknown
     assert not any(frame.HasField("results") for frame in client.got)
 
 
