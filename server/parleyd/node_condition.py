@@ -1,18 +1,26 @@
-"""The condition of this node's machine, for the status: its clock, its certificate, its disk and its open files."""
+"""The condition of this node's machine, for the status: its clock, its certificate, its disk and its open files.
+
+A look costs a thread, a list of all open files and the check of a signature, and every account may ask for a status. So
+all who ask within FRESH_S share one look.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parleyd.backup.schedule import BackupSchedule
 from parleyd.observability.figures import RecentHistogram
 from parleyd.security.node_certificates import NodeCertificates
+from parleyd.shared_result import SharedResult
 from parleyd.storage.disk_space import DiskSpace
+
+FRESH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +58,14 @@ class NodeConditions:
         self._log_write_seconds = log_write_seconds
         self._backups = backups
         self._loop_lag_ms = loop_lag_ms
+        self._shared = SharedResult(lambda: asyncio.to_thread(self.look), FRESH_S)
+
+    async def get(self) -> NodeCondition:
+        """Return what was measured within FRESH_S, with the clock of now, which is compared with the answer's time."""
+        return replace(await self._shared.get(), wall_clock_ms=time.time_ns() // 1_000_000)
 
     def look(self) -> NodeCondition:
-        """Measure now; any thread."""
+        """Measure now, all but the clock; any thread."""
         free_bytes = 0
         with suppress(OSError):
             free_bytes = self._space.free_bytes()
@@ -67,7 +80,6 @@ class NodeConditions:
             backup_interval_s=self._backups.interval_s,
             last_backup_at_ms=int(self._backups.newest_at_s * 1000),
             loop_lag_ms=self._loop_lag_ms(),
-            wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
         )
 
     def _certificate_expires_at_ms(self) -> int:

@@ -192,7 +192,7 @@ def build(setup: NodeSetup) -> Components:
         certificates=partial(_certificates, setup, registry),
         condition=NodeConditions(
             setup.certificates, setup.data.space, parts.files.write_seconds, schedule, groups.loop_lag_ms
-        ).look,
+        ).get,
     )
     reports = StatusReports(view, links.report_status)
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)

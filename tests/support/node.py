@@ -23,7 +23,7 @@ from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.administration import AdminService, HandshakeCall
 from parleyd.api.admission import AdmissionInterceptor, CallLimits
 from parleyd.api.auth import Authenticator
-from parleyd.api.cluster_view import ClusterView
+from parleyd.api.cluster_view import ClusterView, no_condition
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError, abort
@@ -170,6 +170,7 @@ class InProcessNode:
         self.hub = DeviceHub()
         self.replica = InProcessReplica(self)
         self.events = EventSource()
+        self.condition = no_condition
         self._released = asyncio.Event()
         self._server: grpc.aio.Server | None = None
         self._router = FaultyRouter(self)
@@ -184,7 +185,7 @@ class InProcessNode:
     def view(self) -> ClusterView:
         """The cluster as this node sees it."""
         identity = NodeIdentity(self.node_id, self.name, self.cluster.cluster_id)
-        return _View(identity, self.replica, self.hub, self._is_up)
+        return _View(identity, self.replica, self.hub, self._is_up, condition=self.condition)
 
     async def start(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         """Serve, on the port it had before if it had one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import ExitStack
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from parleyd import node_condition
+from parleyd.api.cluster_status import full_status
 from parleyd.backup.schedule import BackupSchedule
 from parleyd.node_condition import NodeConditions, count_open_files
 from parleyd.observability.figures import RECENT_VALUES, WORK_BOUNDS_S, RecentHistogram
@@ -16,6 +19,7 @@ from parleyd.security.certificate_files import plan_renewal, write_ca, write_nod
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.settings.table import Settings
 from parleyd.storage.disk_space import DiskSpace
+from tests.support.node import running_cluster
 
 WRITES = RecentHistogram(WORK_BOUNDS_S)
 
@@ -60,13 +64,33 @@ def test_a_node_without_tls_has_no_certificate(tmp_path: Path) -> None:
     assert NodeConditions(None, DiskSpace(tmp_path, 5), WRITES, no_backups()).look().certificate_expires_at_ms == 0
 
 
-def test_disk_and_clock_are_measured_at_each_look(tmp_path: Path) -> None:
+def test_the_disk_is_measured_at_each_look(tmp_path: Path) -> None:
     free = [3, 2]
     conditions = NodeConditions(None, DiskSpace(tmp_path, 5, lambda _: free.pop()), WRITES, no_backups())
-    before_ms = int(time.time() * 1000)
     first, second = conditions.look(), conditions.look()
     assert (first.disk_free_bytes, second.disk_free_bytes, first.disk_reserve_bytes) == (2, 3, 5)
-    assert before_ms <= first.wall_clock_ms <= second.wall_clock_ms <= time.time() * 1000 + 1
+
+
+async def test_many_who_ask_for_a_status_cost_one_look_and_each_is_told_the_time_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+
+    def free_bytes(folder: Path) -> int:
+        looks.append(folder)
+        return 7
+
+    monkeypatch.setattr(node_condition, "FRESH_S", 60)
+    conditions = NodeConditions(None, DiskSpace(tmp_path, 5, free_bytes), WRITES, no_backups())
+    async with running_cluster() as cluster:
+        node = cluster.node("n1")
+        node.condition = conditions.get
+        found = await asyncio.gather(*(full_status(node.view, 0.0) for _ in range(50)))
+        before_ms = int(time.time() * 1000)
+        last = await full_status(node.view, 0.0)
+    assert len(looks) == 1
+    assert {one.disk_free_bytes for one in found} == {last.disk_free_bytes} == {7}
+    assert before_ms <= last.wall_clock_ms <= time.time() * 1000 + 1, "what the clock showed before would look wrong"
 
 
 def test_a_disk_that_cannot_be_measured_is_told_as_0(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -40,7 +39,7 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
     """Return what an administrator or the operator of this node may know."""
     status = view.replica.raft.status()
     summary, lives = await view.replica.readers.run(_summary)
-    condition = await asyncio.to_thread(view.condition)
+    condition = await view.condition()
     answer = public_status(view)
     answer.ClearField("members")
     answer.MergeFrom(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,6 +63,11 @@ class ReplicaView(AppliedState, Protocol):
         """Return a future of the next change of role, term or leader; it is shared, never cancel it."""
 
 
+async def no_condition() -> NodeCondition:
+    """Return a condition of which nothing is known."""
+    return NodeCondition()
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """The source of a node's reports about the cluster."""
@@ -76,7 +81,7 @@ class ClusterView:
     disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
     refused: Callable[[], str] = lambda: ""  # what the cluster does not accept because of its disks, as a leader knows
     snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
-    condition: Callable[[], NodeCondition] = NodeCondition  # the node's clock, certificate, disk and files; on a thread
+    condition: Callable[[], Awaitable[NodeCondition]] = no_condition  # the node's clock, certificate, disk and files
 
     # With which certificates this node and those that call it call, by their digests.
     certificates: Callable[[], Mapping[NodeId, bytes]] = dict
