@@ -65,7 +65,9 @@ ACTION_S = 45.0
 SIGN_IN_S = 30.0
 LABEL = "Browser (dashboard)"
 
-NOT_SERVING = "This node does not serve now. Nothing was done. Open the page of another node."
+NOT_SERVING = (
+    "This node does not serve now, or it was removed from the cluster. Nothing was done. Open the page of another node."
+)
 NOT_SIGNED_IN = "You are not signed in any more. Nothing was done. Sign in again."
 NOT_ADMINISTRATOR = (
     "Only administrators can sign in here. You were signed out again, and nothing else was done. An administrator can "
@@ -104,7 +106,7 @@ class ConsoleParts:
     view: ClusterView
     drill: Drill
     service: ServiceFigures
-    is_fenced: Callable[[], bool]
+    is_sound: Callable[[], bool]  # whether the state may be shown: it is trusted, and the node is a member
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Console:
             # Who only looks is told that nobody can sign in by such an address.
             return refused if request.method == "POST" else _told("", may_sign_in=False)
         parts = self._parts()
-        if parts is None or parts.is_fenced():
+        if parts is None or not parts.is_sound():
             return refusal(503, NOT_SERVING, HEADERS)
         count_for(parts.service)
         if request.method == "POST":
@@ -201,7 +203,7 @@ class Console:
             if (refused := refuse_stranger(request)) is not None:
                 return refused
             parts = self._parts()
-            if parts is None or parts.is_fenced():
+            if parts is None or not parts.is_sound():
                 return refusal(503, NOT_SERVING, HEADERS)
             count_for(parts.service)
             return await _answered(self._do(parts, request, work))

@@ -297,7 +297,7 @@ def build(setup: NodeSetup) -> Components:
             view,
             Drill(commands, runner.readers, authenticator),
             service,
-            lambda: trust.is_fenced,
+            lambda: trust.is_sound,
         ),
     )
 
@@ -333,7 +333,7 @@ def _make_client_server(
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
-    fence = FenceInterceptor(lambda: trust.is_fenced)
+    fence = FenceInterceptor(lambda: trust.is_fenced, lambda: view.replica.retired)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
     accounts_pb2_grpc.add_AccountsServicer_to_server(accounts, server)
     accounts_pb2_grpc.add_PresenceServicer_to_server(

@@ -15,6 +15,7 @@ from typing import Any
 import grpc.aio
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2
@@ -22,13 +23,14 @@ from parleyd.api.accounts import AccountsService
 from parleyd.backup.verify import verify
 from parleyd.console import BODY_BYTES, SESSION_S, SIGN_INS
 from parleyd.events.kinds import KINDS
+from parleyd.group.runner import GroupRunner
 from parleyd.http.guarding import code_of
 from parleyd.security.certificate_files import write_ca, write_node
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.settings.table import Settings
 from parleyd.storage.administrator_claim import AdministratorClaim, waiting_claims, write_claim
 from tests.support.pages import Client, Reply, ask
-from tests.support.raw import PASSWORD, Person, Raw, until_so, until_true
+from tests.support.raw import PASSWORD, Person, Raw, refused, until_so, until_true
 from tests.unit.http.whole_node import running, settings_in, until_ready
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -381,3 +383,29 @@ async def test_sign_ins_at_once_are_bounded_in_sum_over_all(node: Settings, monk
     statuses = [(await one).status for one in many]
     assert statuses.count(429) == len(many) - most
     assert set(statuses) <= {401, 409, 429}
+
+
+async def test_a_removed_node_shows_nobody_what_it_has_and_tells_only_how_it_is(
+    browser: Browser, node: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that was revoked after the removal is live in its state for ever."""
+    await browser.sign_in()
+    async with raw_client(node) as raw:
+        boss = await raw.log_in(ADMIN)
+        monkeypatch.setattr(GroupRunner, "retired", property(lambda _: True))
+        history = conversations_pb2.GetHistoryRequest(account_name=ADMIN)
+        for refusing in (
+            raw.conversations.GetHistory(history, metadata=boss.metadata),
+            raw.accounts.ListAccounts(accounts_pb2.ListAccountsRequest(), metadata=boss.metadata),
+            anext(aiter(raw.admin.Backup(admin_pb2.BackupRequest(), metadata=boss.metadata))),
+        ):
+            code, text = await refused(refusing)
+            assert (code, "was removed from the cluster" in text) == (grpc.StatusCode.UNAVAILABLE, True)
+        for path in ("/backup", "/session", "/drill"):
+            assert (await browser.post(path)).status == 503
+        assert (await raw.admin.GetStatus(admin_pb2.GetStatusRequest())).removed
+        stub: Any = health_pb2_grpc.HealthStub(raw.channel)
+        await stub.Check(health_pb2.HealthCheckRequest())
+        # Who removed it and lost the answer asks again.
+        own = admin_pb2.RemoveMemberRequest(name="n1")
+        assert (await raw.admin.RemoveMember(own, metadata=boss.metadata)).applied_index == 0
