@@ -78,6 +78,9 @@ class InProcessCluster(InProcessState):
         self.term = 1
         self.nodes = [InProcessNode(self, name, NodeId(number)) for number, name in enumerate(names, start=1)]
         self.changes: list[peer_pb2.ClusterChange] = []  # changes of the members that were asked for
+        self.change_status: peer_pb2.ChangeStatus.ValueType = peer_pb2.CHANGE_STATUS_DONE  # what became of them
+        self.changes_end = asyncio.Event()  # cleared: a change that is asked for gets no answer
+        self.changes_end.set()
         self.restarted: list[str] = []  # nodes that were asked to
         self.waiting: dict[str, MemberRow] = {}  # new nodes that wait to be added, by name
         self._passwords: PasswordHasher | None = None
@@ -455,18 +458,24 @@ class FaultyRouter:
 
 
 class _ChangeRouter:
-    """Notes which changes of the members were asked for, and has none carried out."""
+    """Notes which changes of the members were asked for, and has none carried out.
+
+    What it answers is what the cluster's `change_status` says.
+    """
 
     def __init__(self, cluster: InProcessCluster) -> None:
         self._cluster = cluster
 
     async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
-        """Say that the change is made."""
+        """Say what became of the change."""
         self._cluster.changes.append(change)
+        await self._cluster.changes_end.wait()
         members = ClusterMembers.of(self._cluster.machine.members())
-        is_done = change.add.node_id in members.rows or members.named(change.promote.name) is not None
+        learner = members.named(change.promote.name)
+        is_voter = learner is not None and learner.node_id in {node.node_id for node in self._cluster.nodes}
+        is_done = change.add.node_id in members.rows or is_voter
         index = 0 if is_done else self._cluster.index
-        return peer_pb2.ClusterChangeReply(status=peer_pb2.CHANGE_STATUS_DONE, index=index)
+        return peer_pb2.ClusterChangeReply(status=self._cluster.change_status, index=index)
 
 
 def _handshake_of(cluster: InProcessCluster) -> HandshakeCall:

@@ -27,7 +27,6 @@ from parleyd.api.requests import check_number, page_bytes, page_size
 from parleyd.api.revocations import RevocationCalls
 from parleyd.machine import authorisation
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import NodeId
 from parleyd.retry import ask_until_answered
@@ -135,8 +134,9 @@ class AdminService(AccountAdministration, RevocationCalls):
                 f"The node at {request.peer_address} is {info.self.name}{belongs}. Nothing was changed. "
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
-        change = peer_pb2.ClusterChange(add=info.self, admitted=True)
-        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_ADD_MEMBER, request.name)
+        if info.self.node_id not in self._view.replica.members.rows:
+            await self._requests.note(session, state_pb2.NOTED_REQUEST_ADD_MEMBER, request.name)
+        return await self._change(peer_pb2.ClusterChange(add=info.self, admitted=True))
 
     def _why_nobody_answers(self, request: pb.AddMemberRequest) -> str:
         silent = f"No node answers at {request.peer_address}, or not with a certificate of {request.name}."
@@ -154,8 +154,10 @@ class AdminService(AccountAdministration, RevocationCalls):
     ) -> pb.ClusterChangeResponse:
         """Make a learner a voter."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        change = peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name))
-        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
+        row = self._view.replica.members.named(request.name)
+        if row is not None and row.node_id not in self._view.replica.raft.conf_state.voters:
+            await self._requests.note(session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
+        return await self._change(peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name)))
 
     @unary
     async def RemoveMember(  # noqa: N802
@@ -163,11 +165,10 @@ class AdminService(AccountAdministration, RevocationCalls):
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        change = peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
         if self._view.replica.members.named(request.name) is not None:
-            # Before it: the removed node can note nothing any more, and if it led, nobody leads for a moment.
             await self._requests.note(session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
-        return await self._change(change)
+        remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
+        return await self._change(peer_pb2.ClusterChange(remove=remove))
 
     @unary
     async def TransferLeadership(  # noqa: N802
@@ -175,8 +176,9 @@ class AdminService(AccountAdministration, RevocationCalls):
     ) -> pb.ClusterChangeResponse:
         """Transfer leadership to another voter."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
-        change = peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name))
-        return await self._noted_change(change, session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
+        if not request.name or self._view.replica.members.named(request.name) is not None:
+            await self._requests.note(session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
+        return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
 
     @unary
     async def RestartNode(self, request: pb.RestartNodeRequest, context: Context) -> pb.RestartNodeResponse:  # noqa: N802
@@ -211,6 +213,9 @@ class AdminService(AccountAdministration, RevocationCalls):
                 grpc.StatusCode.NOT_FOUND,
                 f"There is no member {request.name}. Nothing was changed. The members are {names}.",
             )
+        # The client asks again until it is done. That is one request.
+        once_in_s = REBUILD_NOTED_EVERY_S
+        await self._requests.note(session, state_pb2.NOTED_REQUEST_REBUILD_MEMBER, row.name, once_in_s=once_in_s)
         try:
             reply = await self._ask_to_rebuild(row)
         except ForwardFailedError as error:
@@ -221,9 +226,6 @@ class AdminService(AccountAdministration, RevocationCalls):
             ) from error
         if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
             raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
-        # The client asks again until it is done. That is one request.
-        once_in_s = REBUILD_NOTED_EVERY_S
-        await self._requests.note(session, state_pb2.NOTED_REQUEST_REBUILD_MEMBER, row.name, once_in_s=once_in_s)
         return pb.RebuildMemberResponse(done=reply.status == peer_pb2.REBUILD_STATUS_DONE)
 
     async def _ask_to_rebuild(self, row: MemberRow) -> peer_pb2.RebuildReply:
@@ -320,19 +322,6 @@ class AdminService(AccountAdministration, RevocationCalls):
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         _check(reply)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
-
-    async def _noted_change(
-        self,
-        change: peer_pb2.ClusterChange,
-        session: SessionRecord,
-        request: state_pb2.NotedRequest.ValueType,
-        name: str,
-    ) -> pb.ClusterChangeResponse:
-        """Make a change, and put who asked for it into the audit log, unless there was nothing to change."""
-        done = await self._change(change)
-        if done.applied_index or done.leader:
-            await self._requests.note(session, request, name or done.leader)
-        return done
 
 
 def _check(reply: peer_pb2.ClusterChangeReply) -> None:

@@ -1,7 +1,8 @@
 """Puts into the audit log which administrator asked for what is no command: a change of the nodes, a backup.
 
-It is done after the change, before a node is removed, or as a backup begins. It holds up none of them: a cluster
-without a majority still gives a backup. What could not be noted is in the log of the node.
+It is done before the change, or as a backup begins. Afterwards it would be missing if the outcome is unknown, if the
+caller has left, or if the removed node was to note it. It holds up none of them: a cluster without a majority still
+gives a backup. What could not be noted is in the log of the node.
 """
 
 from __future__ import annotations

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
 from parley_proto.v1 import admin_pb2 as pb
+from parley_proto.v1 import peer_pb2
+from parleyd.machine.records import MemberRow
 from tests.support.node import InProcessCluster, InProcessNode
-from tests.support.raw import PASSWORD, Person, Raw, refused
+from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
 
 Code = grpc.StatusCode
 
@@ -103,13 +107,12 @@ async def test_what_is_refused_after_it_was_told_is_told_as_refused(
     ]
 
 
-async def test_who_asked_for_a_change_of_the_nodes_is_told_once_it_is_made(
-    cluster: InProcessCluster, raw: Raw, boss: Person
-) -> None:
-    add_member(cluster, "n3")
+async def test_who_asked_for_a_change_of_the_nodes_is_told(cluster: InProcessCluster, raw: Raw, boss: Person) -> None:
+    add_member(cluster, "n2")
     await raw.admin.PromoteMember(pb.PromoteMemberRequest(name="n2"), metadata=boss.metadata)
-    await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n3"), metadata=boss.metadata)
+    await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n2"), metadata=boss.metadata)
     await raw.admin.TransferLeadership(pb.TransferLeadershipRequest(name="n1"), metadata=boss.metadata)
+    await raw.admin.TransferLeadership(pb.TransferLeadershipRequest(), metadata=boss.metadata)
     code, _ = await refused(raw.admin.RestartNode(pb.RestartNodeRequest(name="n2"), metadata=boss.metadata))
     assert code is Code.FAILED_PRECONDITION
     await raw.admin.RestartNode(pb.RestartNodeRequest(name="n1"), metadata=boss.metadata)
@@ -117,28 +120,75 @@ async def test_who_asked_for_a_change_of_the_nodes_is_told_once_it_is_made(
         pass
     assert await asked(raw, boss) == [
         ("boss", "request.promote-member", "n2"),
-        ("boss", "request.remove-member", "n3"),
+        ("boss", "request.remove-member", "n2"),
         ("boss", "request.transfer-leadership", "n1"),
+        ("boss", "request.transfer-leadership", ""),
         ("boss", "request.restart-node", "n1"),
         ("boss", "request.backup", "n1"),
     ]
 
 
-@pytest.mark.parametrize("name", ["n1", "n3"])
-async def test_who_removes_a_node_is_told_before_because_it_may_be_impossible_after(
-    cluster: InProcessCluster, raw: Raw, boss: Person, name: str
+CHANGES = [
+    ("AddMember", pb.AddMemberRequest(name="n4", peer_address="127.0.0.1:1"), "request.add-member"),
+    ("PromoteMember", pb.PromoteMemberRequest(name="n3"), "request.promote-member"),
+    ("RemoveMember", pb.RemoveMemberRequest(name="n3"), "request.remove-member"),
+    ("RemoveMember", pb.RemoveMemberRequest(name="n1"), "request.remove-member"),
+    ("TransferLeadership", pb.TransferLeadershipRequest(name="n3"), "request.transfer-leadership"),
+]
+"""Changes of a cluster in which n3 is a learner and n4 waits to be added."""
+
+
+@pytest.fixture
+def newcomers(cluster: InProcessCluster) -> None:
+    """A learner n3, and n4, which waits to be added."""
+    add_member(cluster, "n3")
+    cluster.waiting["n4"] = MemberRow(4, "n4", "", "")
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_", "action"), CHANGES)
+async def test_who_changes_the_nodes_is_told_before_because_it_may_be_impossible_after(
+    cluster: InProcessCluster, raw: Raw, boss: Person, method: str, request_: Any, action: str
 ) -> None:
     """The node that was asked is n1. If the removed one led, nobody may lead until the time for the row is over."""
-    add_member(cluster, "n3")
     index = cluster.index
-    answer = await raw.admin.RemoveMember(pb.RemoveMemberRequest(name=name), metadata=boss.metadata)
-    assert await asked(raw, boss) == [("boss", "request.remove-member", name)]
+    answer = await getattr(raw.admin, method)(request_, metadata=boss.metadata)
+    assert await asked(raw, boss) == [("boss", action, request_.name)]
     assert (answer.applied_index, cluster.index) == (index + 1, index + 1)
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_", "action"), CHANGES)
+async def test_a_change_without_a_known_outcome_has_its_row(
+    cluster: InProcessCluster, raw: Raw, boss: Person, method: str, request_: Any, action: str
+) -> None:
+    """It may be made, and who asks again is told that it is done already."""
+    cluster.change_status = peer_pb2.CHANGE_STATUS_OUTCOME_UNKNOWN
+    code, _ = await refused(getattr(raw.admin, method)(request_, metadata=boss.metadata))
+    assert code is Code.ABORTED
+    assert await asked(raw, boss) == [("boss", action, request_.name)]
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_", "action"), CHANGES)
+async def test_a_change_whose_caller_leaves_has_its_row(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, boss: Person, method: str, request_: Any, action: str
+) -> None:
+    cluster.changes_end.clear()
+    call = getattr(raw.admin, method)(request_, metadata=boss.metadata)
+    await until_so(lambda: len(cluster.changes) == 1)  # it is on its way to the leader
+    call.cancel()
+    await until_so(lambda: node.places()["calls"][0] == 0)
+    assert await asked(raw, boss) == [("boss", action, request_.name)]
 
 
 async def test_what_changed_nothing_leaves_no_row(cluster: InProcessCluster, raw: Raw, boss: Person) -> None:
     await raw.admin.PromoteMember(pb.PromoteMemberRequest(name="n1"), metadata=boss.metadata)
-    await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n9"), metadata=boss.metadata)
+    for name in ("n8", "n9"):  # no members
+        await raw.admin.PromoteMember(pb.PromoteMemberRequest(name=name), metadata=boss.metadata)
+        await raw.admin.RemoveMember(pb.RemoveMemberRequest(name=name), metadata=boss.metadata)
+        await raw.admin.TransferLeadership(pb.TransferLeadershipRequest(name=name), metadata=boss.metadata)
+    await raw.admin.AddMember(pb.AddMemberRequest(name="n1", peer_address="127.0.0.1:1"), metadata=boss.metadata)
     assert await asked(raw, boss) == []
 
 
