@@ -77,11 +77,9 @@ class Drill:
     async def admit(self, call: Context, node: str) -> SessionRecord:
         """Return the session of who may run a drill at this node, and put into the audit log that he does.
 
-        Nothing is sent before. His right may have ended in what this node has not applied: it looks at what a majority
-        has. Raises ApiError, BehindError and UnavailableError; nothing was done then.
+        Nothing is sent before. Raises ApiError, BehindError and UnavailableError; nothing was done then.
         """
-        await self._authenticator.read_barrier()
-        session = await self._authenticator.session_that_may(call, Action.CHANGE_CLUSTER, about="drill")
+        session = await self._authenticator.current_session_that_may(call, Action.CHANGE_CLUSTER, about="drill")
         await self._requests.note(session, state_pb2.NOTED_REQUEST_RUN_DRILL, node)
         return session
 

@@ -27,6 +27,7 @@ from parleyd.api.requests import check_number, page_bytes, page_size
 from parleyd.api.revocations import RevocationCalls
 from parleyd.machine import authorisation
 from parleyd.machine.authorisation import Action
+from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import NodeId
 from parleyd.retry import ask_until_answered
@@ -117,7 +118,7 @@ class AdminService(AccountAdministration, RevocationCalls):
     @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
         """Add the new node that waits at an address, as a learner."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._session_that_may_now(context, request.name)
         validate_node_name(request.name)
         try:
             parse_address(request.peer_address)
@@ -153,7 +154,7 @@ class AdminService(AccountAdministration, RevocationCalls):
         self, request: pb.PromoteMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Make a learner a voter."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._session_that_may_now(context, request.name)
         row = self._view.replica.members.named(request.name)
         if row is not None and row.node_id not in self._view.replica.raft.conf_state.voters:
             await self._requests.note(session, state_pb2.NOTED_REQUEST_PROMOTE_MEMBER, request.name)
@@ -164,18 +165,21 @@ class AdminService(AccountAdministration, RevocationCalls):
         self, request: pb.RemoveMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        if self._view.replica.retired:
+            # No majority answers this node any more. It can only tell what became of its own removal.
+            await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, changes=False)
+            return await self._change(_removal(request))
+        session = await self._session_that_may_now(context, request.name)
         if self._view.replica.members.named(request.name) is not None:
             await self._requests.note(session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
-        remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
-        return await self._change(peer_pb2.ClusterChange(remove=remove))
+        return await self._change(_removal(request))
 
     @unary
     async def TransferLeadership(  # noqa: N802
         self, request: pb.TransferLeadershipRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Transfer leadership to another voter."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._session_that_may_now(context, request.name)
         if not request.name or self._view.replica.members.named(request.name) is not None:
             await self._requests.note(session, state_pb2.NOTED_REQUEST_TRANSFER_LEADERSHIP, request.name)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
@@ -183,7 +187,7 @@ class AdminService(AccountAdministration, RevocationCalls):
     @unary
     async def RestartNode(self, request: pb.RestartNodeRequest, context: Context) -> pb.RestartNodeResponse:  # noqa: N802
         """Restart this node, if the leader permits it."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._session_that_may_now(context, request.name)
         own = self._view.identity.name
         if request.name != own:
             raise ApiError(
@@ -205,7 +209,7 @@ class AdminService(AccountAdministration, RevocationCalls):
         self, request: pb.RebuildMemberRequest, context: Context
     ) -> pb.RebuildMemberResponse:
         """Replace an untrusted state of a member by the leader's."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        session = await self._session_that_may_now(context, request.name)
         row = self._view.replica.members.named(request.name)
         if row is None:
             names = ", ".join(member.name for member in self._view.members())
@@ -318,10 +322,18 @@ class AdminService(AccountAdministration, RevocationCalls):
             async for batch in batches:
                 yield batch
 
+    async def _session_that_may_now(self, context: Context, name: str) -> SessionRecord:
+        """Return the session of who may do something with a node that no command checks, as a majority has it now."""
+        return await self._authenticator.current_session_that_may(context, Action.CHANGE_CLUSTER, about=name)
+
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         _check(reply)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
+
+
+def _removal(request: pb.RemoveMemberRequest) -> peer_pb2.ClusterChange:
+    return peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
 
 
 def _check(reply: peer_pb2.ClusterChangeReply) -> None:

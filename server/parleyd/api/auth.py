@@ -207,15 +207,29 @@ class Authenticator:
             # The role may be newer than this node's state. Look again in state that is known to be current.
             await self.read_barrier()
             session = await self.admit(context, allow_closed=allow_closed)
-        if not is_allowed(session.role, action):
-            row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
-            raise ApiError(row.status, row.text.replace("NAME", session.account_name))
-        if changes and ALLOWED[action] == frozenset({Role.ADMINISTRATOR}):
-            log_admin_action(session.account_name, action, about)
-        return session
+        return _permitted(session, action, about, changes=changes)
+
+    async def current_session_that_may(self, context: Context, action: Action, *, about: str = "") -> SessionRecord:
+        """Return the caller's session like session_that_may(), but as a majority has it now.
+
+        It is for what is no command. A command is checked where it is applied, whatever this node knew before. Raises
+        UnavailableError without a majority, and BehindError if this node lags.
+        """
+        await self.read_barrier()
+        return _permitted(await self.admit(context), action, about)
 
     async def _find(self, token_digest: bytes) -> SessionRecord | None:
         return await self._state.readers.run(lambda reader: with_account(reader, token_digest))
+
+
+def _permitted(session: SessionRecord, action: Action, about: str, *, changes: bool = True) -> SessionRecord:
+    """Return a session whose role allows the action, and log what only administrators may do."""
+    if not is_allowed(session.role, action):
+        row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
+        raise ApiError(row.status, row.text.replace("NAME", session.account_name))
+    if changes and ALLOWED[action] == frozenset({Role.ADMINISTRATOR}):
+        log_admin_action(session.account_name, action, about)
+    return session
 
 
 def digest_of(context: Context) -> bytes:

@@ -10,6 +10,10 @@ from structlog.testing import capture_logs
 
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2
+from parleyd.api import admission, noted_requests
+from parleyd.api.patience import Patience
+from parleyd.machine.features.audit import AUDIT_LEVEL
+from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.records import MemberRow
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
@@ -190,6 +194,85 @@ async def test_what_changed_nothing_leaves_no_row(cluster: InProcessCluster, raw
         await raw.admin.TransferLeadership(pb.TransferLeadershipRequest(name=name), metadata=boss.metadata)
     await raw.admin.AddMember(pb.AddMemberRequest(name="n1", peer_address="127.0.0.1:1"), metadata=boss.metadata)
     assert await asked(raw, boss) == []
+
+
+REQUESTS = [
+    *((method, request_) for method, request_, _ in CHANGES),
+    ("RestartNode", pb.RestartNodeRequest(name="n1")),
+    ("RebuildMember", pb.RebuildMemberRequest(name="n3")),
+]
+"""All that an administrator can ask of the nodes and that is no command."""
+
+
+def made(cluster: InProcessCluster) -> list[peer_pb2.ClusterChange]:
+    """The changes that reached the leader; a permit to restart changes nothing yet."""
+    return [change for change in cluster.changes if not change.HasField("restart")]
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_"), [*REQUESTS, ("Backup", pb.BackupRequest())])
+async def test_the_log_refuses_whose_rights_have_ended_also_what_is_no_command(
+    cluster: InProcessCluster, raw: Raw, monkeypatch: pytest.MonkeyPatch, method: str, request_: Any
+) -> None:
+    """The node believes that ann has the right. The row about her request is applied where it is known."""
+    cluster.add_account("boss", PASSWORD)
+    cluster.add_account("ann", PASSWORD)
+    ann = await raw.log_in("ann")
+    monkeypatch.setattr("parleyd.api.auth.is_allowed", lambda role, action: True)
+    call = getattr(raw.admin, method)(request_, metadata=ann.metadata)
+    code, text = await refused(anext(aiter(call)) if method == "Backup" else call)
+    assert (code, "Nothing was changed" in text) == (Code.PERMISSION_DENIED, True)
+    assert (made(cluster), cluster.restarted) == ([], [])
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_"), REQUESTS)
+@pytest.mark.parametrize("level", [AUDIT_LEVEL - 1, AUDIT_LEVEL])
+async def test_who_is_suspended_before_the_request_has_arrived_changes_nothing(
+    cluster: InProcessCluster,
+    node: InProcessNode,
+    raw: Raw,
+    boss: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    request_: Any,
+    level: int,
+) -> None:
+    """Its session was looked up when the call began. Below that level, the log has no row that would refuse it."""
+    monkeypatch.setattr(admission, "BODY_PATIENCE", Patience(60, 60))
+    monkeypatch.setattr(noted_requests, "AUDIT_LEVEL", AUDIT_LEVEL if level >= AUDIT_LEVEL else MAX_LEVEL + 1)
+    cluster.add_account("eve", PASSWORD)
+    eve = await raw.log_in("eve")
+    right = pb.SetAdministratorRequest(account="eve", administrator=True)
+    await raw.admin.SetAdministrator(right, metadata=boss.metadata)
+    serialize = type(request_).SerializeToString
+    held: Any = raw.channel.stream_stream(f"/parley.v1.Admin/{method}", serialize)(metadata=eve.metadata)
+    await until_so(lambda: node.places()["requests"][0] == 1)  # the node waits for the request
+    await raw.admin.SuspendAccount(pb.SuspendAccountRequest(account="eve"), metadata=boss.metadata)
+    await held.write(request_)
+    code, _ = await refused(held.read())
+    assert code is Code.UNAUTHENTICATED
+    assert (made(cluster), cluster.restarted) == ([], [])
+
+
+@pytest.mark.usefixtures("newcomers")
+@pytest.mark.parametrize(("method", "request_"), REQUESTS)
+async def test_without_a_majority_nobody_changes_the_nodes(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, boss: Person, method: str, request_: Any
+) -> None:
+    node.faults.no_majority = True
+    code, text = await refused(getattr(raw.admin, method)(request_, metadata=boss.metadata))
+    assert (code, "Nothing was changed" in text) == (Code.UNAVAILABLE, True)
+    assert (cluster.changes, cluster.restarted) == ([], [])
+
+
+async def test_a_removed_node_tells_without_a_majority_what_became_of_its_own_removal(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, boss: Person
+) -> None:
+    node.faults.no_majority = True
+    node.replica.retired = True
+    await raw.admin.RemoveMember(pb.RemoveMemberRequest(name="n1"), metadata=boss.metadata)
+    assert [change.remove.name for change in cluster.changes] == ["n1"]
 
 
 async def test_a_backup_needs_no_majority_for_its_row(
