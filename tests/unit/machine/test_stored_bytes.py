@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,55 @@ def test_a_sweep_removes_a_bounded_number_of_rows_with_each_entry(node: Node, ad
         left.append(len(bodies(node)))
         tick(node, 0)
     assert left == [count - ROWS_PER_ENTRY, count - 2 * ROWS_PER_ENTRY]
+
+
+def test_a_sweep_costs_the_same_however_many_young_rows_there_are(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=0)
+    first, steps = 1, []
+    for count in (1_000, 9_000):
+        for _ in range(count // 100):
+            put(node, bob, first, ["x"] * 100)
+            first += 100
+        limit(node, ada, retention_days=30)
+        tick(node, 1)
+        steps.append(steps_of(node, lambda: tick(node, 1)))
+        limit(node, ada, retention_days=0)
+    assert steps[1] < 2 * steps[0]
+
+
+def steps_of(node: Node, work: Callable[[], None]) -> int:
+    """The steps of SQLite's virtual machine that the state needs for this, in tens."""
+    steps = itertools.count()
+    connection = node.machine._connection
+    connection.set_progress_handler(lambda: next(steps) < 0, 10)
+    work()
+    connection.set_progress_handler(None)
+    return next(steps)
+
+
+def set_time_back(node: Node, administrator: int, days: float) -> None:
+    node.now_ms -= int(days * DAY_MS)
+    command = pb.Command(set_time=pb.SetTime(session_id=administrator, now_ms=node.now_ms))
+    assert node.one(command, level=LEVEL).code == OK
+
+
+def test_rows_of_the_future_are_old_so_many_days_after_the_time_was_set_back(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=0, retention_days=30)
+    tick(node, 400)
+    for first in (1, 101, 201):
+        put(node, bob, first, ["of the future"] * 100)
+    set_time_back(node, ada, 400)
+    tick(node, 0.5)
+    assert put(node, bob, 301, ["of today"]) == [OK]
+    tick(node, 29)
+    assert len(bodies(node)) == 301, "they are no older than the others"
+    tick(node, 0.6)
+    assert len(bodies(node)) == 301 - ROWS_PER_ENTRY, "no more with one entry than of other rows"
+    tick(node, 0)
+    assert bodies(node) == ["of today"]
+    assert counted(node, "bob") == stored_size("of today"), "their bytes are free"
+    tick(node, 0.5)
+    assert bodies(node) == []
 
 
 def test_a_sweep_goes_through_all_conversations_and_then_rests(node: Node, ada: int, bob: int) -> None:

@@ -206,6 +206,7 @@ def set_time(state: State, actor: Actor, command: pb.SetTime) -> pb.CommandResul
         )
         state.sessions.forget_all()
         state.meta.now_ms = now_ms
+        state.stored_bytes.time_set_back()
         detail = f"back by {before_ms - now_ms} ms"
         audit.record(state, actor.account.name, AuditAction.TIME_SET, "", detail)
     return pb.CommandResult(

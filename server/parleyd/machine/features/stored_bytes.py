@@ -5,12 +5,15 @@ does in a channel: it is a row too. A channel counts for its
 creator with its title and members, as long as it exists: for ever. Messages older than
 `retention_days` are removed by time of the cluster: a bounded number of rows with each entry of the log, in one sweep
 after the other over all conversations, at most one sweep per hour. So every node removes the same rows at the same
-entry.
+entry. A sweep reads a conversation from its oldest row on, up to the first row that is young. After the time of the
+cluster was set back, rows may have stamps of the future. They count as sent when the time was set back, at the latest.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from parley_proto.v1 import model_pb2
@@ -18,6 +21,8 @@ from parleyd.machine.feature import Feature
 from parleyd.machine.features import quotas
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from parleyd.machine.state import State
 
 STORED_BYTES_LEVEL: Final = 3
@@ -40,11 +45,32 @@ CREATE TABLE retention(
     id INTEGER PRIMARY KEY CHECK (id = 1),
     counted_after INTEGER NOT NULL,
     conversation_id INTEGER NOT NULL,
-    not_before_ms INTEGER NOT NULL
+    not_before_ms INTEGER NOT NULL,
+    -- Rows up to this one were stored before the time was set back to this time.
+    set_back_after INTEGER NOT NULL,
+    set_back_to_ms INTEGER NOT NULL
 ) STRICT;
-INSERT INTO retention(id, counted_after, conversation_id, not_before_ms)
-    SELECT 1, coalesce(max(last_message_id), 0), 0, 0 FROM conversations;
+INSERT INTO retention(id, counted_after, conversation_id, not_before_ms, set_back_after, set_back_to_ms)
+    SELECT 1, coalesce(max(last_message_id), 0), 0, 0, 0, 0 FROM conversations;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """What a sweep goes by, and where it stands."""
+
+    counted_after: int
+    conversation_id: int
+    not_before_ms: int
+    set_back_after: int
+    set_back_to_ms: int
+
+    def sent_at_ms(self, message_id: int, stamp_ms: int) -> int:
+        """Return when a row was sent, at the latest."""
+        return min(stamp_ms, self.set_back_to_ms) if message_id <= self.set_back_after else stamp_ms
+
+
+_SELECT = "SELECT counted_after, conversation_id, not_before_ms, set_back_after, set_back_to_ms FROM retention"
 
 
 class StoredBytes:
@@ -96,8 +122,8 @@ class StoredBytes:
         if not days:
             return
         now_ms = state.meta.now_ms
-        row = state.connection.execute("SELECT counted_after, conversation_id, not_before_ms FROM retention").fetchone()
-        counted_after, conversation_id, not_before_ms = cast("tuple[int, int, int]", row)
+        at = _Sweep(*cast("tuple[int, int, int, int, int]", state.connection.execute(_SELECT).fetchone()))
+        conversation_id, not_before_ms = at.conversation_id, at.not_before_ms
         if now_ms < not_before_ms:
             return
         state.flush()
@@ -108,7 +134,7 @@ class StoredBytes:
             if not following:
                 conversation_id, not_before_ms = 0, now_ms + SWEEP_INTERVAL_MS
                 break
-            removed = self._remove(following[0], now_ms - days * DAY_MS, left, counted_after)
+            removed = self._remove(at, following[0], now_ms - days * DAY_MS, left)
             left -= removed
             if not left:
                 break  # there may be more in this conversation
@@ -117,24 +143,40 @@ class StoredBytes:
             "UPDATE retention SET conversation_id = ?, not_before_ms = ?", (conversation_id, not_before_ms)
         )
 
-    def _remove(self, conversation_id: int, older_than_ms: int, limit: int, counted_after: int) -> int:
+    def _remove(self, at: _Sweep, conversation_id: int, older_than_ms: int, limit: int) -> int:
         """Remove the oldest rows of a conversation, at most `limit`; return how many."""
         connection = self._state.connection
+        # No index has the stamps, so a condition on them would read a whole conversation of young rows.
         rows = connection.execute(
-            "SELECT id, kind, sender_id, body, length(subjects) FROM messages "
-            "WHERE conversation_id = ? AND sent_at_ms < ? ORDER BY id LIMIT ?",
-            (conversation_id, older_than_ms, limit),
-        ).fetchall()
-        for message_id, kind, sender_id, body, subject_bytes in cast("list[tuple[int, int, int, str, int]]", rows):
+            "SELECT id, kind, sender_id, body, length(subjects), sent_at_ms FROM messages "
+            "WHERE conversation_id = ? ORDER BY id LIMIT ?",
+            (conversation_id, limit),
+        )
+        removed = list(
+            itertools.takewhile(
+                lambda row: at.sent_at_ms(row[0], row[5]) < older_than_ms,
+                cast("Iterator[tuple[int, int, int, str, int, int]]", rows),
+            )
+        )
+        rows.close()
+        for message_id, kind, sender_id, body, subject_bytes, _ in removed:
             # The first row of a channel counts with its channel.
-            if kind != model_pb2.MESSAGE_KIND_CHANNEL_CREATED and message_id > counted_after:
+            if kind != model_pb2.MESSAGE_KIND_CHANNEL_CREATED and message_id > at.counted_after:
                 self._change(sender_id, -event_size(body, subject_bytes // SUBJECT_BYTES))
-        if rows:
+        if removed:
             connection.execute(
-                "DELETE FROM messages WHERE conversation_id = ? AND id <= ?", (conversation_id, rows[-1][0])
+                "DELETE FROM messages WHERE conversation_id = ? AND id <= ?", (conversation_id, removed[-1][0])
             )
             self._state.messages.removed()
-        return len(rows)
+        return len(removed)
+
+    def time_set_back(self) -> None:
+        """Record that the time of the cluster was set back. The next sweep is due at once."""
+        meta = self._state.meta
+        self._state.connection.execute(
+            "UPDATE retention SET not_before_ms = 0, set_back_after = ?, set_back_to_ms = ?",
+            (meta.last_message_id, meta.now_ms),
+        )
 
     # ---- rows of a transaction
 
