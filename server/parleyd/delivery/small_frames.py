@@ -1,6 +1,6 @@
 """What one device receives beside messages: results of its sends, marks of others, the cluster's status, who types.
 
-Nothing here grows with a slow device. Receipts are marks that only grow, so the newest per member replaces older ones.
+Nothing here grows with a slow device. Receipts are marks that only grow, so the highest per member replaces lower ones.
 A new status replaces an older one. Results are bounded by the unanswered sends.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
+from parleyd.delivery import records
 from parleyd.delivery.position import merged
 
 RECEIPTS_PER_FRAME = 256
@@ -43,8 +44,13 @@ class SmallFrames:
         self._wake()
 
     def offer_receipt(self, receipt: pb.Receipt) -> None:
-        """Queue another member's marks."""
-        self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
+        """Queue another member's marks. Those that were read while the device connects may come after newer ones."""
+        key = (receipt.conversation_id, receipt.account_id)
+        waiting = self._receipts.get(key)
+        if waiting is not None:
+            delivered_up_to = max(waiting.delivered_up_to, receipt.delivered_up_to)
+            receipt = records.receipt(*key, delivered_up_to, max(waiting.read_up_to, receipt.read_up_to))
+        self._receipts[key] = receipt
         self._wake()
 
     def offer_count(self, count: pb.ReceiptCount) -> None:

@@ -237,6 +237,16 @@ async def test_newer_receipts_and_news_replace_older_ones() -> None:
     assert [receipt.delivered_up_to for receipt in receipts] == [3]
 
 
+async def test_marks_that_were_read_while_a_device_connects_replace_no_newer_ones() -> None:
+    stream = make(Stored())
+    await catch_up(stream)
+    for delivered, read in ((12, 11), (10, 10), (9, 12)):
+        mark = pb.Receipt(conversation_id=1, account_id=2, delivered_up_to=delivered, read_up_to=read)
+        stream.small_frames.offer_receipt(mark)
+    told = [mark for frame in await next_frames(stream) for mark in frame.receipts.receipts]
+    assert [(mark.delivered_up_to, mark.read_up_to) for mark in told] == [(12, 12)]
+
+
 async def test_every_result_is_told_and_the_latest_ping_answered() -> None:
     stream = make(Stored())
     await catch_up(stream)
