@@ -222,7 +222,7 @@ class DeviceHub:
         message: EncodedMessage | None = None
         may_wait = effect.is_large and record.priority != URGENT
         if record.device_id and not effect.pair and record.sender_id in self._streams:
-            self._sent(record)
+            self._sent(record, is_large=effect.is_large)
         for account_id in self._members(record.conversation_id, effect.pair):
             for stream in self._streams.get(account_id, _NO_STREAMS):
                 # The device that sent it has it: where no other one is connected, nothing is encoded.
@@ -230,9 +230,9 @@ class DeviceHub:
                     message = message or encode_message(record, ACKNOWLEDGE_LATE_MS if may_wait else 0)
                     stream.offer_message(message)
 
-    def _sent(self, record: MessageRecord) -> None:
+    def _sent(self, record: MessageRecord, *, is_large: bool) -> None:
         if record.conversation_id != EVERYONE_ID:
-            self.receipt_counts.sent(record.conversation_id, record.sender_id, record.id)
+            self.receipt_counts.sent(record.conversation_id, record.sender_id, record.id, is_large=is_large)
 
     def offer_counts(self, counted: Sequence[SenderCounts]) -> None:
         """Tell senders how many members of large channels have their newest messages."""

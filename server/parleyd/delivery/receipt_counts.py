@@ -23,7 +23,10 @@ PAUSES = 20
 CHANNELS_AT_ONCE = 16
 """Channels that are counted in one interval. The others wait for the next one."""
 MAX_SENDERS = 16_384
-"""Senders of a node, each once for a channel. One beyond that is told nothing, and may ask."""
+"""Senders of a node, each once for a channel. One beyond that is told nothing, and may ask.
+
+Those in channels that are not large count too, because a channel may grow. They have no place beyond half of it.
+"""
 
 
 class ReceiptCounts:
@@ -37,11 +40,11 @@ class ReceiptCounts:
         self._is_due = asyncio.Event()
         self._told: dict[tuple[int, int], SenderCounts] = {}
 
-    def sent(self, channel_id: int, account_id: int, message_id: int) -> None:
+    def sent(self, channel_id: int, account_id: int, message_id: int, *, is_large: bool) -> None:
         """Record the newest message of a connected account in a channel."""
         senders = self._newest.setdefault(channel_id, {})
         if account_id not in senders:
-            if self._senders >= MAX_SENDERS:
+            if self._senders >= (MAX_SENDERS if is_large else MAX_SENDERS // 2):
                 self._drop_empty(channel_id)
                 return
             self._senders += 1
@@ -51,7 +54,7 @@ class ReceiptCounts:
     def connected(self, account_id: int, newest: Mapping[int, int]) -> None:
         """Record what a device that has just connected sent before. It is told how far that has come."""
         for channel_id, message_id in newest.items():
-            self.sent(channel_id, account_id, message_id)
+            self.sent(channel_id, account_id, message_id, is_large=True)
             self._told.pop((channel_id, account_id), None)
             self.moved(channel_id)
 

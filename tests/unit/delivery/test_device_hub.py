@@ -403,10 +403,10 @@ async def test_a_message_to_everyone_reaches_all_accounts_connected_here_and_the
     assert [await frames(one) for one in (ann, ben, bens_other)] == [[], [], []]
 
 
-def sent(message_id: int, sender_id: int = ANN, *, channel: int = 7) -> MessageStored:
+def sent(message_id: int, sender_id: int = ANN, *, channel: int = 7, is_large: bool = True) -> MessageStored:
     """A message in a channel, from the only device of its sender."""
     device_id = sender_id.to_bytes(16, "big")
-    return MessageStored(MessageRecord(channel, message_id, 1, sender_id, "x", 0, device_id, 1), ())
+    return MessageStored(MessageRecord(channel, message_id, 1, sender_id, "x", 0, device_id, 1), (), is_large)
 
 
 def large(account_id: int, up_to: int, *, channel: int = 7) -> ReceiptMoved:
@@ -503,6 +503,24 @@ async def test_channels_are_counted_in_turn_and_the_senders_of_a_node_are_bounde
     monkeypatch.setattr(receipt_counts, "MAX_SENDERS", 3)
     hub.publish([sent(4, channel=10), large(BEN, 4, channel=10), sent(5, channel=9), large(BEN, 5, channel=9)])
     assert hub.receipt_counts.take(2) == [(9, {ANN: 5})], "one beyond the bound is told nothing, and may ask"
+
+
+async def test_senders_in_small_channels_leave_room_for_those_in_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt_counts, "MAX_SENDERS", 4)
+    hub = DeviceHub()
+    await joined(hub, ANN, 1, channels=[1, 2, 3, 7])
+    hub.publish([sent(number, channel=number, is_large=False) for number in (1, 2, 3)])
+    hub.publish([sent(4), large(BEN, 4)])
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 4})]
+    hub.publish([sent(5, channel=8), sent(6, channel=9), large(BEN, 5, channel=8), large(BEN, 6, channel=9)])
+    assert hub.receipt_counts.take(10) == [(8, {ANN: 5})], "one beyond the bound is told nothing"
+
+
+async def test_a_message_is_counted_also_if_its_channel_has_grown_large_since() -> None:
+    hub = DeviceHub()
+    await joined(hub, ANN, 1, channels=[7])
+    hub.publish([sent(5, is_large=False), MembersJoined(7, (EVE,)), large(BEN, 5)])
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 5})]
 
 
 def test_counting_takes_a_bounded_share_of_the_time_of_a_node() -> None:
