@@ -9,6 +9,7 @@ import grpc
 from parley_proto.v1 import conversations_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
+from parleyd.api.admin_actions import log_admin_action
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.conversation_pages import history, listed
@@ -32,8 +33,9 @@ from parleyd.delivery.records import (
     member_info,
 )
 from parleyd.group.readers import StateReaders
-from parleyd.machine.authorisation import Action
+from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.features import accounts, channels, memberships
+from parleyd.machine.features.conversations import ROLE_OWNER
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
 from parleyd.machine.reader import StateReader
@@ -201,6 +203,11 @@ class ConversationsService(ConversationsServicer):
         """Give a member a role."""
         session = await self._changer(request, context)
         [member] = await self._members_named([request.member])
+        if session.role == Role.ADMINISTRATOR:
+            key = (request.conversation_id, session.account_id)
+            role = await self._readers.run(lambda reader: memberships.role_of(reader, *key))
+            if role != ROLE_OWNER:
+                log_admin_action(session.account_name, Action.CHANGE_CHANNEL, request.member)
         command = state_pb2.SetMemberRole(
             session_id=session.session_id,
             conversation_id=request.conversation_id,

@@ -22,6 +22,7 @@ class AuditAction(StrEnum):
     ROLE_REVOKED = "role.revoked"
     ROLE_OFFERED = "role.offered"
     ROLE_CLAIMED = "role.claimed"
+    CHANNEL_ROLE_SET = "channel.role-set"
     INVITATION_MADE = "invitation.made"
     QUOTA_SET = "quota.set"
     INVITATION_WITHDRAWN = "invitation.withdrawn"

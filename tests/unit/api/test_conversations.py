@@ -6,6 +6,7 @@ import secrets
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from parley_proto.v1 import conversations_pb2 as pb
 from parley_proto.v1 import model_pb2
@@ -267,6 +268,18 @@ async def test_members_are_listed_by_page(cluster: InProcessCluster, raw: Raw, a
             break
     assert names == ["ann", "ben", "other0", "other1", "other2"]
     assert roles == [model_pb2.MEMBER_ROLE_OWNER] + [model_pb2.MEMBER_ROLE_MEMBER] * 4
+
+
+async def test_a_role_that_is_given_by_an_administrator_who_is_no_owner_is_logged_as_such(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    of_ben, of_ann = await raw.create_channel(ben, "Ward A", ann), await raw.create_channel(ann, "Ward B", ben)
+    with capture_logs() as logs:
+        for channel, member in ((of_ben, "ann"), (of_ann, "ben")):
+            request = pb.SetMemberRoleRequest(conversation_id=channel, member=member, role=model_pb2.MEMBER_ROLE_OWNER)
+            await raw.conversations.SetMemberRole(request, metadata=ann.metadata)
+    told = [line for line in logs if line["event"] == "admin_action"]
+    assert [(line["action"], line["by"], line["about"]) for line in told] == [("change_channel", "ann", "ann")]
 
 
 async def test_a_channel_is_made_once_however_often_it_is_asked_for(

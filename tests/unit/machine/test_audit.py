@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.audit_actions import AuditAction, NotAudited
 from parleyd.machine.authorisation import ALLOWED, Role
 from parleyd.machine.feature import SignedInCommand
 from parleyd.machine.features import audit, audit_requests
 from parleyd.machine.features.audit import FIRST_HASH, AuditPage, AuditRow, row_hash
+from parleyd.machine.features.channels import ROLE_MODERATOR
+from parleyd.machine.features.conversations import ROLE_OWNER
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
 from parleyd.machine.registry import COMMANDS
@@ -25,6 +28,7 @@ from tests.unit.machine.harness import (
     START_MS,
     WEEK_MS,
     Node,
+    create_channel,
     dump,
     open_session,
     payload,
@@ -107,6 +111,14 @@ def _bobs_second_device(node: Node, ada: int) -> pb.Command:
     return open_session(node.account("bob").id, 500, 3)
 
 
+def _channel_of_bob(node: Node, ada: int) -> pb.Command:
+    return create_channel(_bob(node), "ward", node.account("ada").id)
+
+
+def _newest(node: Node) -> int:
+    return int(node.reader.rows("SELECT coalesce(max(id), 0) FROM conversations")[0][0])
+
+
 def _bob(node: Node) -> int:
     return node.login(node.account("bob").id, 2)
 
@@ -168,6 +180,16 @@ EXAMPLES: dict[str, Example] = {
         "bob",
         "bob",
         before=_offer,
+    ),
+    "set_member_role": Example(
+        lambda node, ada: pb.Command(
+            set_member_role=pb.SetMemberRole(
+                session_id=ada, conversation_id=_newest(node), member=node.account("ada").id, role=ROLE_OWNER
+            )
+        ),
+        "ada",
+        "ada",
+        before=_channel_of_bob,
     ),
     "change_password": Example(
         lambda node, ada: pb.Command(
@@ -324,7 +346,7 @@ def test_a_refused_command_leaves_no_row(node: Node, ada: int, name: str, monkey
 
 
 def test_no_row_has_a_secret(node: Node, ada: int) -> None:
-    for name in sorted(EXAMPLES.keys() - ELSEWHERE - {"change_password", "delete_account", "revoke_devices"}):
+    for name in sorted(EXAMPLES.keys() - ELSEWHERE - {"change_password", "delete_account", "revoke_devices", "set_member_role"}):
         example = EXAMPLES[name]
         for make in (example.before, example.make):
             if make is not None:
@@ -370,6 +392,24 @@ def test_a_time_that_is_set_back_is_told(node: Node, ada: int) -> None:
     assert node.one(command, at_ms=node.now_ms, level=MAX_LEVEL).code == OK
     [row] = rows(node, before)
     assert (row.actor, row.action, row.at_ms) == ("ada", "time.set", node.machine.now_ms)
+
+
+def test_only_a_role_in_a_channel_that_the_cluster_role_allows_is_told(node: Node, ada: int) -> None:
+    cid = node.one(register("cid"), level=MAX_LEVEL).register_account.account_id
+    bob = _bob(node)
+    assert node.one(create_channel(bob, "ward", cid), level=MAX_LEVEL).code == OK
+    channel, before = _newest(node), page(node).last_number
+
+    def give(session_id: int, role: model_pb2.MemberRole.ValueType) -> None:
+        command = pb.SetMemberRole(session_id=session_id, conversation_id=channel, member=cid, role=role)
+        assert node.one(pb.Command(set_member_role=command), level=MAX_LEVEL).code == OK
+
+    give(bob, ROLE_MODERATOR)
+    assert rows(node, before) == (), "its owner did it"
+    give(ada, ROLE_OWNER)
+    [row] = rows(node, before)
+    assert (row.actor, row.action, row.object) == ("ada", "channel.role-set", "cid")
+    assert row.detail == f"channel {channel}: moderator -> owner"
 
 
 # ---- the chain

@@ -11,13 +11,14 @@ repeated: what is so already changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.audit_actions import NotAudited
+from parleyd.machine.audit_actions import AuditAction, NotAudited
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features import audit
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more, refuse_members
 from parleyd.machine.features.conversations import CHANNEL, ROLE_OWNER
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
     from parleyd.machine.state import State
 
-ROLES = (ROLE_MEMBER, ROLE_OWNER, ROLE_MODERATOR)
+ROLES: Final[dict[int, str]] = {ROLE_MEMBER: "member", ROLE_OWNER: "owner", ROLE_MODERATOR: "moderator"}
+"""With their names in the audit log."""
 
 TABLES = """
 -- What an account received before it left, from where on it may read, its marks, and the title that it knew.
@@ -134,7 +136,7 @@ def remove_members(state: State, actor: Actor, command: pb.RemoveMembers) -> pb.
 
 
 def set_member_role(state: State, actor: Actor, command: pb.SetMemberRole) -> pb.CommandResult:
-    """Give a member a role."""
+    """Give a member a role. The audit log tells it if the caller may do so only as an administrator of the cluster."""
     if command.role not in ROLES:
         return result(pb.RESULT_CODE_INVALID_ROLE)
     channel = OneChannel.of(state, actor, command.conversation_id)
@@ -154,6 +156,11 @@ def set_member_role(state: State, actor: Actor, command: pb.SetMemberRole) -> pb
         (command.role, channel.id, command.member),
     )
     state.effects.append(ChannelChanged(channel.id))
+    if not channel.is_owned:
+        member = state.accounts.find(command.member)
+        assert member is not None
+        detail = f"channel {channel.id}: {ROLES[role]} -> {ROLES[command.role]}"
+        audit.record(state, actor.account.name, AuditAction.CHANNEL_ROLE_SET, member.name, detail)
     return result(pb.RESULT_CODE_OK)
 
 
@@ -274,7 +281,7 @@ FEATURE = Feature(
             remove_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, audits=NotAudited.CHANNEL
         ),
         "set_member_role": SignedInCommand(
-            set_member_role, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, audits=NotAudited.CHANNEL
+            set_member_role, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, audits=(AuditAction.CHANNEL_ROLE_SET,)
         ),
     },
 )

@@ -60,6 +60,12 @@ def is_member(reader: StateReader, conversation_id: int, account_id: int) -> boo
     return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
 
 
+def role_of(reader: StateReader, conversation_id: int, account_id: int) -> int:
+    """Return the role of an account in a channel; 0 for one that is no member."""
+    query = "SELECT role FROM members WHERE conversation_id = ? AND account_id = ?"
+    return sum(role for (role,) in reader.rows(query, (min(conversation_id, MAX_ID), account_id)))
+
+
 def was_member(state: State, account_id: int, conversation_id: int) -> bool:
     """Return whether the account is in a conversation, or was: who left a channel reads what it had."""
     if conversation_id == EVERYONE_ID:
