@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Role
-from parleyd.machine.features import accounts, codes, devices, failed_log_ins, sessions
+from parleyd.machine.features import accounts, audit, codes, devices, failed_log_ins, sessions
 from parleyd.machine.features.accounts import BY_INVITATION, CLOSED, DAY_MS
 from parleyd.machine.features.failed_log_ins import Failures
 from parleyd.machine.features.sessions import SessionsClosed
@@ -34,6 +34,7 @@ OK = pb.RESULT_CODE_OK
 LEVEL = 3
 LATER_MS = START_MS + 10**9
 CODE = b"c" * 32
+INVITATION = b"i" * 32
 
 
 @pytest.fixture
@@ -102,6 +103,32 @@ def test_a_code_of_a_node_makes_one_administrator_once(node: Node) -> None:
     assert accounts.by_name(node.reader, "bob") is None
 
 
+def test_a_node_that_missed_the_answer_makes_no_code_valid_again(node: Node, ada: int) -> None:
+    withdrawn = b"e" * 32
+    assert offer(node, withdrawn) == OK
+    assert code_of(node, withdraw_code=pb.WithdrawCode(session_id=ada, digest=withdrawn)) == OK
+    last_row = audit.page(node.reader, 0, 100, 1 << 20).last_number
+    for code in (CODE, withdrawn):
+        assert offer(node, code) == OK, "the node needs to offer it no more"
+        assert codes.role_of(node.reader, code, node.now_ms) is None
+        assert registered(node, "bob", code) == pb.RESULT_CODE_INVALID_CODE
+        assert code_of(node, withdraw_code=pb.WithdrawCode(session_id=ada, digest=code)) == OK
+    assert codes.waiting(node.reader, node.now_ms) == ()
+    assert audit.page(node.reader, 0, 100, 1 << 20).last_number == last_row, "nothing was changed"
+
+
+def test_codes_that_were_used_leave_room_and_are_forgotten_when_they_end(node: Node, ada: int) -> None:
+    kept = "SELECT count(*) FROM codes"
+    for number in range(MAX_CODES + 1):
+        code = number.to_bytes(32, "big")
+        assert offer(node, code) == OK
+        assert code_of(node, withdraw_code=pb.WithdrawCode(session_id=ada, digest=code)) == OK
+    assert node.reader.rows(kept) == [(MAX_CODES + 2,)]
+    node.now_ms = LATER_MS
+    assert offer(node, b"n" * 32, LATER_MS + 10_000) == OK
+    assert node.reader.rows(kept) == [(1,)]
+
+
 def test_an_account_that_is_there_claims_it_and_a_retry_finds_it_done(node: Node) -> None:
     ada, bob = signed_in(node, "ada", 1), signed_in(node, "bob", 2)
     claim = pb.ClaimAdministrator(session_id=ada, digest=CODE)
@@ -163,19 +190,19 @@ def test_an_invitation_registers_one_account_and_makes_no_administrator(node: No
     node.one(change_setting(ada, "registration", BY_INVITATION), level=LEVEL)
     assert registered(node, "bob") == pb.RESULT_CODE_NOT_INVITED
     assert registered(node, "bob", b"x" * 32) == pb.RESULT_CODE_INVALID_CODE
-    invite = pb.Invite(session_id=ada, digest=CODE, expires_at_ms=LATER_MS)
+    invite = pb.Invite(session_id=ada, digest=INVITATION, expires_at_ms=LATER_MS)
     assert code_of(node, invite=invite) == OK
-    assert registered(node, "bob", CODE) == OK
+    assert registered(node, "bob", INVITATION) == OK
     assert node.account("bob").role == Role.USER
-    assert registered(node, "carl", CODE) == pb.RESULT_CODE_INVALID_CODE
+    assert registered(node, "carl", INVITATION) == pb.RESULT_CODE_INVALID_CODE
 
 
 def test_an_invitation_is_no_administrators_code(node: Node, ada: int) -> None:
     bob = signed_in(node, "bob", 2)
-    run(node, invite=pb.Invite(session_id=ada, digest=CODE, expires_at_ms=LATER_MS))
-    claim = pb.ClaimAdministrator(session_id=bob, digest=CODE)
+    run(node, invite=pb.Invite(session_id=ada, digest=INVITATION, expires_at_ms=LATER_MS))
+    claim = pb.ClaimAdministrator(session_id=bob, digest=INVITATION)
     assert code_of(node, claim_administrator=claim) == pb.RESULT_CODE_INVALID_CODE
-    assert registered(node, "carl", CODE) == OK, "and it was not used up"
+    assert registered(node, "carl", INVITATION) == OK, "and it was not used up"
 
 
 def test_only_administrators_invite(node: Node, ada: int) -> None:

@@ -346,7 +346,9 @@ def test_a_refused_command_leaves_no_row(node: Node, ada: int, name: str, monkey
 
 
 def test_no_row_has_a_secret(node: Node, ada: int) -> None:
-    for name in sorted(EXAMPLES.keys() - ELSEWHERE - {"change_password", "delete_account", "revoke_devices", "set_member_role"}):
+    for name in sorted(
+        EXAMPLES.keys() - ELSEWHERE - {"change_password", "delete_account", "revoke_devices", "set_member_role"}
+    ):
         example = EXAMPLES[name]
         for make in (example.before, example.make):
             if make is not None:

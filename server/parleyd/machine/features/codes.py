@@ -2,6 +2,8 @@
 
 The state keeps the digest of a code and when it ends. A node offers an administrator's code for whoever has its data
 directory (`parleyd admin create`), so no client can become the first administrator without access to a node.
+A node that misses the answer offers its code again. So the state keeps such a code until it ends, also when it was used
+or withdrawn.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ TABLES = """
 CREATE TABLE codes(
     digest BLOB PRIMARY KEY,
     role INTEGER NOT NULL,
-    expires_at_ms INTEGER NOT NULL
+    expires_at_ms INTEGER NOT NULL,
+    is_spent INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -59,9 +62,9 @@ def withdraw(state: State, actor: Actor, command: pb.WithdrawCode) -> pb.Command
     """Remove a code that was not used. One that is not there any more is withdrawn already."""
     if len(command.digest) != CODE_DIGEST_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
-    row = state.connection.execute("SELECT role FROM codes WHERE digest = ?", (command.digest,)).get
+    row = state.connection.execute("SELECT role FROM codes WHERE digest = ? AND is_spent = 0", (command.digest,)).get
     if row is not None:
-        state.connection.execute("DELETE FROM codes WHERE digest = ?", (command.digest,))
+        _spend(state, command.digest, Role(row))
         detail = "of an administrator" if Role(row) == Role.ADMINISTRATOR else ""
         audit.record(state, actor.account.name, AuditAction.INVITATION_WITHDRAWN, "", detail)
     return result(pb.RESULT_CODE_OK)
@@ -70,12 +73,18 @@ def withdraw(state: State, actor: Actor, command: pb.WithdrawCode) -> pb.Command
 def use(state: State, digest: bytes, roles: tuple[Role, ...]) -> Role | None:
     """Use a code for one of these roles up; return its role, or None if there is no such code any more."""
     row = state.connection.execute(
-        "SELECT role FROM codes WHERE digest = ? AND expires_at_ms > ?", (digest, state.meta.now_ms)
+        "SELECT role FROM codes WHERE digest = ? AND is_spent = 0 AND expires_at_ms > ?", (digest, state.meta.now_ms)
     ).get
     if row is None or Role(row) not in roles:
         return None
-    state.connection.execute("DELETE FROM codes WHERE digest = ?", (digest,))
+    _spend(state, digest, Role(row))
     return Role(row)
+
+
+def _spend(state: State, digest: bytes, role: Role) -> None:
+    is_of_node = role == Role.ADMINISTRATOR
+    query = "UPDATE codes SET is_spent = 1 WHERE digest = ?" if is_of_node else "DELETE FROM codes WHERE digest = ?"
+    state.connection.execute(query, (digest,))
 
 
 def _offer(
@@ -88,10 +97,11 @@ def _offer(
     execute = state.connection.execute
     execute("DELETE FROM codes WHERE expires_at_ms <= ?", (state.meta.now_ms,))
     # Invitations never use up the room of the codes that nodes offer.
-    if execute("SELECT count(*) FROM codes WHERE role = ? AND digest <> ?", (int(role), digest)).get >= MAX_CODES:
+    others = "SELECT count(*) FROM codes WHERE role = ? AND is_spent = 0 AND digest <> ?"
+    if execute(others, (int(role), digest)).get >= MAX_CODES:
         return result(pb.RESULT_CODE_TOO_MANY_CODES)
     execute(
-        "INSERT INTO codes(digest, role, expires_at_ms) VALUES(?, ?, ?) ON CONFLICT(digest) DO NOTHING",
+        "INSERT INTO codes(digest, role, expires_at_ms, is_spent) VALUES(?, ?, ?, 0) ON CONFLICT(digest) DO NOTHING",
         (digest, int(role), expires_at_ms),
     )
     if state.connection.changes():
@@ -131,7 +141,10 @@ def waiting(reader: StateReader, now_ms: int) -> tuple[WaitingCode, ...]:
     """Return the codes that can be used, the one that ends first first: at most MAX_CODES of each role."""
     if reader.level() < CODES_LEVEL:
         return ()
-    query = "SELECT digest, role, expires_at_ms FROM codes WHERE expires_at_ms > ? ORDER BY expires_at_ms, digest"
+    query = (
+        "SELECT digest, role, expires_at_ms FROM codes WHERE is_spent = 0 AND expires_at_ms > ? "
+        "ORDER BY expires_at_ms, digest"
+    )
     return tuple(WaitingCode(*row) for row in reader.rows(query, (now_ms,)))
 
 
@@ -139,5 +152,6 @@ def role_of(reader: StateReader, digest: bytes, now_ms: int) -> Role | None:
     """Return the role that a code gives; None if there is no such code, or it is over."""
     if reader.level() < CODES_LEVEL:
         return None
-    rows = reader.rows("SELECT role FROM codes WHERE digest = ? AND expires_at_ms > ?", (digest, now_ms))
+    query = "SELECT role FROM codes WHERE digest = ? AND is_spent = 0 AND expires_at_ms > ?"
+    rows = reader.rows(query, (digest, now_ms))
     return Role(rows[0][0]) if rows else None
