@@ -7,6 +7,7 @@ they write no line.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
@@ -66,11 +67,20 @@ def carried_metadata() -> tuple[tuple[str, str], ...]:
 
 
 class RequestLog:
-    """Writes lines about requests, at most MAX_LINES_PER_S; the next line says how many were left out."""
+    """Writes lines about requests, at most `lines_per_s`; the next line says how many were left out."""
 
-    def __init__(self, logger: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        logger: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        lines_per_s: int = MAX_LINES_PER_S,
+        level: int = logging.INFO,
+    ) -> None:
         self._logger = structlog.get_logger(logger)
         self._monotonic = monotonic
+        self._lines_per_s = lines_per_s
+        self._level = level
         self._second = 0
         self._lines = 0
         self._left_out = 0
@@ -80,9 +90,9 @@ class RequestLog:
         second = int(self._monotonic())
         if second != self._second:
             self._second, self._lines = second, 0
-        if self._lines >= MAX_LINES_PER_S:
+        if self._lines >= self._lines_per_s:
             self._left_out += 1
             return
         self._lines += 1
         left_out, self._left_out = self._left_out, 0
-        self._logger.info(event, **fields, **({"lines_left_out": left_out} if left_out else {}))
+        self._logger.log(self._level, event, **fields, **({"lines_left_out": left_out} if left_out else {}))

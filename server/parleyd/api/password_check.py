@@ -1,11 +1,15 @@
 """Checks passwords of log-ins and of signed-in callers: the throttle first, then the hash, in a fair order.
 
-A wrong password is logged. Its count enters the replicated log at 10, 30 and 100 only.
+A wrong password is logged. Its count enters the replicated log at 10, 30 and 100 only. An attempt that is delayed costs
+its caller nothing, so a bounded number of them is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,9 +24,11 @@ from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.failed_log_ins import Failures
 from parleyd.machine.names import name_key
+from parleyd.request_ids import RequestLog
 from parleyd.security.log_in_throttle import KEPT_COUNTS, Attempt, Verdict
 from parleyd.security.passwords import PasswordHasher
 
+DELAYED_LINES_PER_S = 5
 DELAYED_TEXT = {
     "account": "There were too many wrong passwords for this name. This one was not checked, and nothing was changed. "
     "Wait {wait} and try again. Devices that logged in before are not delayed. An administrator can end the delay: "
@@ -61,11 +67,18 @@ class Claim:
 class PasswordCheck:
     """Checks the passwords of one node's clients."""
 
-    def __init__(self, passwords: PasswordHasher, guard: LogInGuard, commands: Commands) -> None:
+    def __init__(
+        self,
+        passwords: PasswordHasher,
+        guard: LogInGuard,
+        commands: Commands,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._passwords = passwords
         self._guard = guard
         self._commands = commands
         self._logger = structlog.get_logger("api")
+        self._delayed = RequestLog("api", monotonic, lines_per_s=DELAYED_LINES_PER_S, level=logging.WARNING)
 
     async def is_right(self, claim: Claim, password: str) -> bool:
         """Return whether the password is the account's. Raises ApiError if it was not checked because of a delay."""
@@ -103,9 +116,8 @@ class PasswordCheck:
     def _log(self, claim: Claim, verdict: Verdict, *, reason: str) -> None:
         # A name that no account has may be a password in the wrong field.
         name = claim.account.name if claim.account is not None else ""
-        self._logger.warning(
-            "login_failed", reason=reason, account=name, address=claim.address, failures=verdict.failures
-        )
+        write = self._delayed.line if verdict.wait_s > 0 else self._logger.warning
+        write("login_failed", reason=reason, account=name, address=claim.address, failures=verdict.failures)
 
 
 def _duration(seconds: float) -> str:

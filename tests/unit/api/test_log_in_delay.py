@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import grpc
 import pytest
 from structlog.testing import capture_logs
 
 from parley_proto.v1 import accounts_pb2 as pb
-from parley_proto.v1 import admin_pb2
+from parley_proto.v1 import admin_pb2, state_pb2
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError
+from parleyd.api.password_check import DELAYED_LINES_PER_S, Claim, PasswordCheck
+from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features import failed_log_ins
 from parleyd.machine.features.failed_log_ins import Failures
 from parleyd.machine.reader import StateReader
+from parleyd.security.log_in_throttle import Attempt, Verdict
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Person, Raw, refused
 
@@ -111,6 +117,43 @@ async def test_failures_and_administrators_are_logged_without_secrets(raw: Raw, 
     [action] = [line for line in logs if line["event"] == "admin_action"]
     assert (action["action"], action["by"], action["about"]) == ("reset_password", "boss", "ann")
     assert "secret" not in str(logs)
+
+
+class Delaying:
+    """A throttle that lets nobody through."""
+
+    async def begin(self, attempt: Attempt) -> Verdict:
+        return Verdict(30.0, 10, "account")
+
+    async def succeeded(self, attempt: Attempt) -> None:
+        raise AssertionError("nothing was checked")
+
+    async def not_checked(self, attempt: Attempt) -> None:
+        raise AssertionError("nothing was checked")
+
+
+class NoLog:
+    """A router that takes no command."""
+
+    async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+        raise AssertionError("nothing was counted")
+
+
+async def test_strangers_do_not_fill_the_log_with_attempts_that_were_delayed(cluster: InProcessCluster) -> None:
+    now = [10.0]
+    check = PasswordCheck(cluster.passwords, Delaying(), Commands(NoLog(), lambda: 3), lambda: now[0])
+    with capture_logs() as logs:
+        for _ in range(1000):
+            with pytest.raises(ApiError):
+                await check.is_right(Claim("ann", None, Failures(), "192.0.2.7"), "wrong")
+        now[0] += 1
+        with pytest.raises(ApiError):
+            await check.is_right(Claim("ann", None, Failures(), "192.0.2.8"), "wrong")
+    assert {(line["event"], line["log_level"], line["reason"]) for line in logs} == {
+        ("login_failed", "warning", "delayed")
+    }
+    assert len(logs) == DELAYED_LINES_PER_S + 1
+    assert (logs[-1]["address"], logs[-1]["lines_left_out"]) == ("192.0.2.8", 1000 - DELAYED_LINES_PER_S)
 
 
 async def test_a_password_is_changed_once_and_signs_out_the_other_devices(raw: Raw, boss: Person) -> None:
