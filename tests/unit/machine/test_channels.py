@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine import rows
 from parleyd.machine.features import conversations, memberships, receipts
 from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.memberships import MemberRecord
@@ -13,8 +18,10 @@ from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import Marks, ReceiptMoved
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS
 from tests.unit.machine.harness import (
+    AccountId,
     ConversationId,
     Node,
+    Target,
     close_session,
     create_channel,
     delete_account,
@@ -25,6 +32,7 @@ from tests.unit.machine.harness import (
     marks,
     queued,
     read_back,
+    sends,
 )
 
 OK = pb.RESULT_CODE_OK
@@ -262,13 +270,86 @@ def test_channel_message_after_a_delivery_is_waited_for_in_its_turn(node: Node, 
     """What the machine remembers between commands knows a channel made, and messages sent, since the last delivery."""
     node.send(people["ada"], (1, "bob", "x"))
     node.one(mark_delivered(people["bob"], 1))
-    channel = node.channel(people["ada"], "all", BOB)
-    for number in (2, 3, 4):
-        (result,) = node.send(people["ada"], (number, ConversationId(channel), "x"))
-        node.one(mark_delivered(people["bob"], result.message_id))
-        assert node.effects() == (ReceiptMoved(channel, BOB, result.message_id, 0, ()),)
-        node.one(mark_delivered(people["bob"], result.message_id))
-        assert node.effects() == ()
+    for made, numbers in enumerate(((2, 3, 4), (5, 6))):
+        channel = node.channel(people["ada"], "all", BOB, request_id=made.to_bytes(16, "big"))
+        for number in numbers:
+            (result,) = node.send(people["ada"], (number, ConversationId(channel), "x"))
+            node.one(mark_delivered(people["bob"], result.message_id))
+            assert node.effects() == (ReceiptMoved(channel, BOB, result.message_id, 0, ()),)
+            node.one(mark_delivered(people["bob"], result.message_id))
+            assert node.effects() == ()
+
+
+def test_an_acknowledgement_costs_the_same_however_many_channels_without_news_there_are(
+    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    find = conversations.Conversations.find
+
+    def counted(self: conversations.Conversations, conversation_id: int) -> conversations.ConversationRow | None:
+        looked_up.append(conversation_id)
+        return find(self, conversation_id)
+
+    counts = []
+    for made in range(2):
+        for number in range(300 * made):
+            node.channel(people["ada"], "ward", BOB, request_id=number.to_bytes(16, "big"))
+        for place in range(11):
+            number = 11 * made + place + 1
+            (sent,) = node.send(people["ada"], (number, "bob", "x"))
+            with monkeypatch.context() as context:
+                context.setattr(conversations.Conversations, "find", counted)
+                node.one(mark_delivered(people["bob"], sent.message_id))
+            if not place:
+                looked_up.clear()  # the first one after news in all channels
+        counts.append(len(looked_up))
+    assert counts[0] == counts[1]
+
+
+def random_commands(node: Node, draw: random.Random) -> Iterator[pb.Command]:
+    """What happens in six channels: sends, marks, members that come and go."""
+    owner, *members = (node.user(name, 10 + place) for place, name in enumerate(("ada", "bob", "cid")))
+    node.rise()
+    channels = [node.channel(owner, f"{one}", BOB, request_id=bytes(15) + bytes([one])) for one in range(6)]
+    number = 0
+    for _ in range(150):
+        channel, member, newest = draw.choice(channels), draw.choice((BOB, CID)), node.reader.last_message_id()
+        match draw.randrange(8):
+            case 0 | 1 | 2:
+                number += 1
+                to: list[Target] = [ConversationId(channel), AccountId(member)]
+                yield sends(owner, (number, draw.choice(to), "x"))
+            case 3 | 4:
+                yield mark_delivered(draw.choice(members), max(0, newest - draw.choice((0, 0, 3, 8))))
+            case 5:
+                yield mark_read(draw.choice(members), channel, newest)
+            case 6:
+                yield pb.Command(add_members=pb.AddMembers(session_id=owner, conversation_id=channel, members=[member]))
+            case _:
+                yield pb.Command(
+                    remove_members=pb.RemoveMembers(session_id=owner, conversation_id=channel, members=[member])
+                )
+
+
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_marks_do_not_depend_on_what_the_machine_remembers(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine keeps what it knows, one begins anew with each entry, one forgets the oldest all the time."""
+    dumps = []
+    for name in ("remembers", "forgets", "trims"):
+        node = Node(tmp_path / name)
+        with monkeypatch.context() as context:
+            for command in random_commands(node, random.Random(seed)):
+                if name == "forgets":
+                    node.reopen()
+                if name == "trims":
+                    context.setattr(rows, "MAX_CACHED_ROWS", node.machine.applied_index % 4)
+                node.one(command, level=node.machine.level)
+        node.close()
+        dumps.append(dump(node.path))
+    assert dumps[0] == dumps[1] == dumps[2]
+    assert any(row[5] for row in dumps[0]["members"])
 
 
 def test_channel_send_and_delivery_in_one_entry_and_after_a_restart(node: Node, people: dict[str, int]) -> None:

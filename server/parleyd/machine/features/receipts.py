@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.audit_actions import NotAudited
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
+
+
+_NO_CHANNEL: Final = 0
+"""Stands for all channels that had their last message before the recording of messages began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ class Marks:
 class Receipts:
     """The marks that a transaction touches, and the conversations with undelivered messages for an account.
 
-    `_undelivered` has direct conversations only, in which a message concerns two accounts. In a channel their number
-    has no bound, so an account's channels are checked when it acknowledges.
+    A message in a direct conversation concerns two accounts, so `_undelivered` has it at once. In a channel their
+    number has no bound. So an account's channels are checked when it acknowledges, but only those with a message since
+    it did so before.
     """
 
     def __init__(self, state: State) -> None:
@@ -72,7 +78,13 @@ class Receipts:
         )
         self._undelivered: dict[int, set[int]] = {}
         self._channels: dict[int, set[int]] = {}
-        self.caches = (self._rows.known, self._undelivered, self._channels)
+        self._checked_up_to: dict[int, int] = {}  # account -> the newest message of the cluster at that time
+        self._advanced: dict[int, int] = {}  # channel -> a message not before its last one, the latest channel last
+        self.caches = (self._rows.known, self._undelivered, self._channels, self._checked_up_to, self._advanced)
+        self._begin_recording()
+
+    def _begin_recording(self) -> None:
+        self._advanced[_NO_CHANNEL] = self._state.meta.last_message_id
 
     def joined(self, conversation_id: int, account_ids: Sequence[int]) -> None:
         """Record that accounts became members of a channel."""
@@ -105,7 +117,10 @@ class Receipts:
         return None if before is None else Marks(EVERYONE_ID, account_id, before, before)
 
     def message_added(self, conversation_id: int, pair: Sequence[int]) -> None:
-        """Record that a message waits for both sides of a direct conversation."""
+        """Record that a message waits for both sides of a direct conversation, or that a channel has one."""
+        if not pair:
+            self._advanced.pop(conversation_id, None)
+            self._advanced[conversation_id] = self._state.meta.last_message_id
         for account_id in pair:
             waiting = self._undelivered.get(account_id)
             if waiting is not None:
@@ -159,9 +174,22 @@ class Receipts:
                     (account_id,),
                 )
             )
-        waiting.update(self.channels_of(account_id))
+        else:
+            waiting.update(self._advanced_channels(account_id, self._checked_up_to.get(account_id, 0)))
+        self._checked_up_to[account_id] = self._state.meta.last_message_id
         waiting.add(EVERYONE_ID)
         return waiting
+
+    def _advanced_channels(self, account_id: int, after_id: int) -> set[int]:
+        """Return the account's channels with a message after this one; all of them if that takes less or is unknown."""
+        channels = self.channels_of(account_id)
+        advanced: set[int] = set()
+        for channel_id, message_id in islice(reversed(self._advanced.items()), len(channels) + 1):
+            if message_id <= after_id:
+                return advanced
+            if channel_id in channels:
+                advanced.add(channel_id)
+        return channels
 
     def channels_of(self, account_id: int) -> set[int]:
         """Return the channels that the account is in."""
@@ -186,6 +214,9 @@ class Receipts:
         self._rows.forget_all()
         self._undelivered.clear()
         self._channels.clear()
+        self._checked_up_to.clear()
+        self._advanced.clear()
+        self._begin_recording()
 
 
 # ---- commands
