@@ -291,15 +291,18 @@ async def test_a_device_that_was_away_forgets_it_when_it_comes_back(tmp_path: Pa
 
 
 async def test_a_device_without_a_stream_forgets_it_with_its_next_fetch(tmp_path: Path) -> None:
-    async with running_cluster() as cluster, signed_in(cluster, tmp_path / "a") as anna:
-        async with make_client(cluster, tmp_path / "b", connect=False) as script:
-            await script.login("anna", PASSWORD)  # what comes before it is not new to another device
-            await (await anna.send("anna", "note")).accepted()
-            await script.fetch()
-            assert await cached(script, "anna") == ["note"]
-            await anna.remove_conversation("anna")
-            await script.fetch()
-            assert await cached(script, "anna") == []
+    async with (
+        running_cluster() as cluster,
+        signed_in(cluster, tmp_path / "a") as anna,
+        make_client(cluster, tmp_path / "b", connect=False) as script,
+    ):
+        await script.login("anna", PASSWORD)  # what comes before it is not new to another device
+        await (await anna.send("anna", "note")).accepted()
+        await script.fetch()
+        assert await cached(script, "anna") == ["note"]
+        await anna.remove_conversation("anna")
+        await script.fetch()
+        assert await cached(script, "anna") == []
 
 
 async def test_another_window_on_the_same_files_forgets_it_and_its_reader_shows_nothing_of_it(tmp_path: Path) -> None:
