@@ -1,7 +1,7 @@
 """Who asked for a change of the nodes, or for a backup: rows of the audit log for what is no command itself. Level 3.
 
-A membership entry does not say who wanted it, and a backup changes nothing. The node that was asked proposes this before
-the change, or when the backup or the drill begins. A retry is recognised by its id, as long as its row is kept.
+A membership entry does not say who wanted it, and a backup changes nothing. The node that was asked proposes this
+before the change, or when the backup or the drill begins. A retry is recognised by its id, as long as its row is kept.
 """
 
 from __future__ import annotations
