@@ -55,7 +55,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
-from parley.own_views import put_away, remove, set_muted, until_read, with_own_mark, with_own_marks, without_removed
+from parley.own_views import put_away, read_here, remove, set_muted, until_read, with_own_marks, without_removed
 from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
@@ -386,13 +386,14 @@ class ParleyClient:
         except UnreachableError as error:
             kept = await self.cached_history(wanted, start, limit=limit)
             return replace(kept, cached_because=error.text)
-        told_up_to, page = page.read_up_to, await with_own_mark(page, account)
-        if start.first_unread and page.read_up_to > told_up_to:  # the cluster looked for it below what was read here
-            around = HistoryStart(around_id=min(page.read_up_to, inbox.MAX_ID - 1) + 1)
+        here, lost = await account.store.read(
+            lambda c: (read_here(c, page, account), lost_messages.of_page(c, wanted, page, limit))
+        )
+        if start.first_unread and here > page.read_up_to:  # the cluster looked for it below what was read here
+            around = HistoryStart(around_id=min(here, inbox.MAX_ID - 1) + 1)
             return await self.history(wanted, around, limit=limit)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
-        lost = await account.store.read(lambda c: lost_messages.of_page(c, wanted, page, limit))
-        return replace(without_removed(page, account), lost=lost)
+        return replace(without_removed(page, account), read_up_to=max(page.read_up_to, here), lost=lost)
 
     async def cached_history(
         self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import apsw
+
 from parley.account import LocalAccount
 from parley.device import inbox
 from parley.device.identity import DeviceIdentity
@@ -98,13 +100,11 @@ async def with_own_marks(conversations: Sequence[Conversation], account: LocalAc
     return tuple(replace(one, mentions=mentions.get(one.id, ())) for one in listed.values())
 
 
-async def with_own_mark(page: HistoryPage, account: LocalAccount) -> HistoryPage:
-    """Return a page of the cluster with the read position of this device, if that is higher."""
-    conversation = page.conversation
-    if conversation is None or account.is_restored:
-        return page
-    own = await account.store.read(lambda c: inbox.read_up_to(c, conversation.id))
-    return replace(page, read_up_to=max(page.read_up_to, own))
+def read_here(connection: apsw.Connection, page: HistoryPage, account: LocalAccount) -> int:
+    """Return this device's read position of the conversation of a page, or 0."""
+    if page.conversation is None or account.is_restored:
+        return 0
+    return inbox.read_up_to(connection, page.conversation.id)
 
 
 async def until_read(cluster: ClusterClient, who: DeviceIdentity, target: Target, up_to: int) -> None:

@@ -165,18 +165,19 @@ class AdminService(AccountAdministration, RevocationCalls):
         self, request: pb.RemoveMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
-        if self._view.replica.retired:
-            # No majority answers this node any more. It can only tell what became of its own removal.
-            await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, changes=False)
-            return await self._change(_removal(request))
-        if request.name == self._view.identity.name:
-            # Removed a moment ago, it reaches no majority and does not know why. The log checks who may note the row.
-            session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
+        # A removed node reaches no majority, at first without knowing why. It can tell what became of its removal.
+        is_removed = self._view.replica.retired
+        if is_removed or request.name == self._view.identity.name:
+            session = await self._authenticator.session_that_may(
+                context, Action.CHANGE_CLUSTER, about=request.name, changes=not is_removed
+            )
         else:
             session = await self._session_that_may_now(context, request.name)
-        if self._view.replica.members.named(request.name) is not None:
+        if not is_removed and self._view.replica.members.named(request.name) is not None:
+            # The log refuses the row if the right has ended.
             await self._requests.note(session, state_pb2.NOTED_REQUEST_REMOVE_MEMBER, request.name)
-        return await self._change(_removal(request))
+        removal = peer_pb2.RemoveMember(name=request.name, force=request.force)
+        return await self._change(peer_pb2.ClusterChange(remove=removal))
 
     @unary
     async def TransferLeadership(  # noqa: N802
@@ -334,10 +335,6 @@ class AdminService(AccountAdministration, RevocationCalls):
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         _check(reply)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
-
-
-def _removal(request: pb.RemoveMemberRequest) -> peer_pb2.ClusterChange:
-    return peer_pb2.ClusterChange(remove=peer_pb2.RemoveMember(name=request.name, force=request.force))
 
 
 def _check(reply: peer_pb2.ClusterChangeReply) -> None:

@@ -116,6 +116,18 @@ async def test_a_wrong_password_leaves_the_session_in_use_alone(tmp_path: Path) 
         assert await names(client) == ["anna"]
 
 
+def keep_sessions_after(event: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, within_s: float) -> None:
+    """Log-ins store their sessions only once the event has come."""
+    kept_before = LogIn._keep_session
+
+    async def late(log_in: LogIn, *rest: Any, **more: Any) -> Any:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+        return await kept_before(log_in, *rest, **more)
+
+    monkeypatch.setattr(LogIn, "_keep_session", late)
+
+
 async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +135,7 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
     refused = asyncio.Event()
     refusals = 0
     lost = set[str]()
-    closed_before, kept_before = ConnectionManager._stream_closed, LogIn._keep_session
+    closed_before = ConnectionManager._stream_closed
 
     async def counted(manager: ConnectionManager, closed: StreamClosedError, *rest: Any) -> None:
         nonlocal refusals
@@ -133,15 +145,10 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
         if refusals > SIGNED_OUT_CONFIRMATIONS:
             refused.set()
 
-    async def late(log_in: LogIn, *rest: Any, **more: Any) -> Any:
-        async with asyncio.timeout(5):
-            await refused.wait()
-        return await kept_before(log_in, *rest, **more)
-
     async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
         await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         monkeypatch.setattr(ConnectionManager, "_stream_closed", counted)
-        monkeypatch.setattr(LogIn, "_keep_session", late)
+        keep_sessions_after(refused, monkeypatch, within_s=5)
         await client.login("anna", PASSWORD)
         await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert await names(client) == ["anna"]
@@ -151,7 +158,7 @@ async def test_a_log_in_that_replaces_the_session_in_use_signs_nobody_out(
 async def test_a_log_in_of_another_process_signs_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the session of this one, and stores its own a moment later: this one said that its session had ended."""
     refusals, refused, states = 0, asyncio.Event(), set[ConnectionState]()
-    closed_before, kept_before = ConnectionManager._stream_closed, LogIn._keep_session
+    closed_before = ConnectionManager._stream_closed
 
     async def counted(manager: ConnectionManager, closed: StreamClosedError, *rest: Any) -> None:
         nonlocal refusals
@@ -159,11 +166,6 @@ async def test_a_log_in_of_another_process_signs_nobody_out(tmp_path: Path, monk
         if refusals >= SIGNED_OUT_CONFIRMATIONS:
             refused.set()
         await closed_before(manager, closed, *rest)
-
-    async def late(log_in: LogIn, *rest: Any, **more: Any) -> Any:
-        async with asyncio.timeout(20):
-            await refused.wait()
-        return await kept_before(log_in, *rest, **more)
 
     async def watch(client: ParleyClient) -> None:
         async for change in client.watch():
@@ -177,7 +179,7 @@ async def test_a_log_in_of_another_process_signs_nobody_out(tmp_path: Path, monk
         async with make_client(cluster, tmp_path, "anna") as beside:
             await beside.wait_until(ConnectionState.SHARED, timeout=20)
             monkeypatch.setattr(ConnectionManager, "_stream_closed", counted)
-            monkeypatch.setattr(LogIn, "_keep_session", late)
+            keep_sessions_after(refused, monkeypatch, within_s=20)
             await beside.login("anna", PASSWORD)
             await anna.wait_until(ConnectionState.CONNECTED, timeout=20)
             assert await names(anna) == ["anna"]

@@ -200,33 +200,11 @@ async def test_when_the_thread_ends_by_a_defect_every_caller_is_answered(
         await store.close()
 
 
-async def test_after_a_failed_transaction_what_waits_is_claimed_without_another_push(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "CLAIM_RETRY_S", 0.0)
-    store = Store(tmp_path / "s.sqlite")
-    await store.open()
-    await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
-    claim_rows, calls = outbox.claim, 0
-
-    def fail_once(connection: apsw.Connection, limit: int) -> list[Outgoing]:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise apsw.FullError("the disk is full")
-        return claim_rows(connection, limit)
-
-    monkeypatch.setattr(outbox, "claim", fail_once)
-    async with asyncio.timeout(5):
-        assert [message.body for message in await store.claim(10)] == ["one"]
-    await store.close()
-
-
-async def test_a_claim_that_failed_is_tried_again_whatever_succeeds_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Any other transaction made the store forget it: messages waited, connected, until somebody sent another one."""
-    monkeypatch.setattr(store_module, "CLAIM_RETRY_S", 0.2)
+async def store_whose_first_claim_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, retry_s: float
+) -> tuple[Store, threading.Event]:
+    """A store in which a message waits, and an event that tells that a claim has failed."""
+    monkeypatch.setattr(store_module, "CLAIM_RETRY_S", retry_s)
     store = Store(tmp_path / "s.sqlite")
     await store.open()
     await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
@@ -239,6 +217,23 @@ async def test_a_claim_that_failed_is_tried_again_whatever_succeeds_meanwhile(
         return claim_rows(connection, limit)
 
     monkeypatch.setattr(outbox, "claim", fail_once)
+    return store, failed
+
+
+async def test_after_a_failed_transaction_what_waits_is_claimed_without_another_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = await store_whose_first_claim_fails(tmp_path, monkeypatch, retry_s=0.0)
+    async with asyncio.timeout(5):
+        assert [message.body for message in await store.claim(10)] == ["one"]
+    await store.close()
+
+
+async def test_a_claim_that_failed_is_tried_again_whatever_succeeds_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other transaction made the store forget it: messages waited, connected, until somebody sent another one."""
+    store, failed = await store_whose_first_claim_fails(tmp_path, monkeypatch, retry_s=0.2)
     async with asyncio.timeout(5):
         claim = asyncio.ensure_future(store.claim(10))
         await asyncio.to_thread(failed.wait)
